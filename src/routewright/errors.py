@@ -1,0 +1,44 @@
+"""The exceptions a user may meet.
+
+Each message says what happened with the values, what was expected, and the next step. Bad input raises a
+`RoutewrightError`; the command line turns it into one line and exit code 2. Anything else is a defect of ours and
+keeps its traceback.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class RoutewrightError(Exception):
+    """Base of every error that Routewright raises on purpose."""
+
+
+class UnknownName(RoutewrightError):
+    """A name that is in no table: a scorer, an encoder, an importer, a model."""
+
+    def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
+        names = sorted(known)
+        near = difflib.get_close_matches(name, names, n=1)
+        hint = f" Did you mean {near[0]!r}?" if near else ""
+        super().__init__(f"No {kind} is called {name!r}.{hint} Known: {', '.join(names)}.")
+
+
+class MissingExtra(RoutewrightError):
+    """A part that needs packages which are not installed."""
+
+    def __init__(self, what: str, package: str, extra: str) -> None:
+        super().__init__(f'{what} needs {package}: pip install "routewright[{extra}]"')
+
+
+class ConfigError(RoutewrightError):
+    """A configuration that can not be used: unknown key, wrong type, value out of range."""
+
+
+class TableError(RoutewrightError):
+    """An outcome table, or a file to be imported as one, that breaks its schema."""
+
+
+class RouterError(RoutewrightError):
+    """A saved router that can not be loaded: damaged, of another version, or made for another pool."""

@@ -1,0 +1,236 @@
+"""An outcome table as dense arrays: what scorers fit and the evaluation replays.
+
+Not here: rows and files (`table.py`). A cell that was never recorded is not zero: queries without an outcome of every
+model are left out and counted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from routewright.errors import TableError, UnknownName
+from routewright.outcomes.schema import score_kind
+from routewright.outcomes.split import group_ids
+from routewright.outcomes.table import Scan, read
+from routewright.types import Floats, Ints, Query
+
+MOST_INCOMPLETE = 0.2  # of the queries; beyond it the table is not one pool and the user has to say what to drop
+
+
+@dataclass(frozen=True)
+class Outcomes:
+    """What every model of a pool did on every query.
+
+    Arrays are [Q, M], queries by models. Several samples of one model on one query are averaged. Token counts and
+    latency hold NaN where the table has none.
+    """
+
+    name: str
+    queries: tuple[Query, ...]
+    models: tuple[str, ...]
+    quality: Floats
+    cost_usd: Floats
+    tokens_in: Floats
+    tokens_out: Floats
+    latency_s: Floats
+    score_kind: str
+    cost_source: str = ""
+    tokens_source: str = ""
+    dropped: dict[str, int] = field(default_factory=dict)  # why -> queries left out
+
+    def __len__(self) -> int:
+        return len(self.queries)
+
+    @cached_property
+    def groups(self) -> Ints:
+        """[Q] equal where the normalised query texts are equal."""
+        return group_ids([q.text for q in self.queries])
+
+    @cached_property
+    def strata(self) -> tuple[str, ...]:
+        """[Q] data set and task of each query, the label that splits are stratified by."""
+        return tuple(f"{q.dataset}/{q.task}" for q in self.queries)
+
+    def take(self, rows: Ints | Sequence[int]) -> Outcomes:
+        """The same table for some of its queries."""
+        rows = np.asarray(rows, dtype=np.int64)
+        arrays = {name: getattr(self, name)[rows] for name in _ARRAYS}
+        return replace(self, queries=tuple(self.queries[i] for i in rows), **arrays)
+
+    def with_models(self, models: Sequence[str]) -> Outcomes:
+        """The same table for some of its models, in the order given."""
+        index = {name: i for i, name in enumerate(self.models)}
+        unknown = [name for name in models if name not in index]
+        if unknown:
+            raise UnknownName(f"model of {self.name}", unknown[0], self.models)
+        columns = [index[name] for name in models]
+        arrays = {name: getattr(self, name)[:, columns] for name in _ARRAYS}
+        return replace(self, models=tuple(models), **arrays)
+
+
+_ARRAYS = ("quality", "cost_usd", "tokens_in", "tokens_out", "latency_s")
+
+
+def concat(name: str, tables: Sequence[Outcomes]) -> Outcomes:
+    """Several tables as one stream over the models they share; `TableError` if that is fewer than two."""
+    kinds = sorted({t.score_kind for t in tables})
+    if len(kinds) > 1:
+        raise TableError(f"Scores of kind {' and '.join(kinds)} can not be pooled. Evaluate those tables apart.")
+    shared = [m for m in tables[0].models if all(m in t.models for t in tables[1:])]
+    if len(shared) < 2:
+        raise TableError(f"{', '.join(t.name for t in tables)} share {len(shared)} model(s); a stream needs at least 2.")
+    parts = [t.with_models(shared) for t in tables]
+    arrays = {key: np.concatenate([getattr(t, key) for t in parts]) for key in _ARRAYS}
+    dropped: dict[str, int] = {}
+    for t in parts:
+        for why, n in t.dropped.items():
+            dropped[why] = dropped.get(why, 0) + n
+    return Outcomes(
+        name,
+        tuple(q for t in parts for q in t.queries),
+        tuple(shared),
+        score_kind=kinds[0],
+        cost_source=_join(t.cost_source for t in parts),
+        tokens_source=_join(t.tokens_source for t in parts),
+        dropped=dropped,
+        **arrays,
+    )
+
+
+def load(path: str | Path | Scan, models: Sequence[str] | None = None) -> Outcomes:
+    """Read a table into dense arrays.
+
+    Args:
+        path: A Parquet file, a folder of them, or an opened `Scan`.
+        models: Only these models, matched exactly; all by default.
+
+    Raises:
+        TableError: What `read` raises; duplicate (query_id, model, sample); a query whose text differs between rows; mixed
+            score kinds; or so many queries without an outcome of every model that the table is not one pool.
+    """
+    scan = path if isinstance(path, Scan) else read(path)
+    uid = pl.concat_str("dataset", pl.lit("/"), "query_id").alias("uid")
+    frame = scan.frame
+    if models is not None:
+        frame = frame.filter(pl.col("model").is_in(list(models)))
+    cells = frame.select(uid, "model", "sample", *_SOURCE.values()).collect(engine="streaming")
+    if models is not None:
+        present = set(cells["model"].unique())
+        for name in models:
+            if name not in present:
+                raise UnknownName(f"model of {scan.name}", name, scan.frame.select("model").unique().collect()["model"])
+    facts = frame.group_by(uid).agg(
+        pl.first("query_id", "dataset", "task", "query"), (pl.col("query").hash().n_unique() > 1).alias("differs")
+    )
+    # Ids in order of appearance keep a table's own order, whatever the engine does with threads.
+    order = cells.select(pl.col("uid").unique(maintain_order=True)).with_row_index("row")
+    queries = order.join(facts.collect(engine="streaming"), on="uid", how="left", maintain_order="left")
+    bad = queries.filter("differs")
+    if bad.height:
+        raise TableError(
+            f"{scan.path}: {bad.height} query id(s) have more than one text, first {bad['query_id'][0]!r}. "
+            "Expected one text per query_id; give different questions different ids."
+        )
+    names = list(models) if models is not None else sorted(cells["model"].unique())
+    row = cells.join(order, on="uid", how="left", maintain_order="left")["row"].to_numpy().astype(np.int64)
+    column = cells.select(pl.col("model").replace_strict(names, list(range(len(names))))).to_series().to_numpy()
+    _refuse_duplicates(scan, cells, row, column)
+    arrays, complete = _scatter(cells, row, column.astype(np.int64), (order.height, len(names)))
+    kind, sources = _kind_and_sources(scan, frame)
+    return _dense(scan, queries, names, arrays, complete, kind, sources)
+
+
+_SOURCE = {
+    "quality": "score",
+    "cost_usd": "cost_usd",
+    "tokens_in": "prompt_tokens",
+    "tokens_out": "completion_tokens",
+    "latency_s": "latency_s",
+}
+
+
+def _refuse_duplicates(scan: Scan, cells: pl.DataFrame, row: Ints, column: Ints) -> None:
+    sample = cells["sample"].to_numpy().astype(np.int64)
+    key = np.lexsort((sample, column, row))
+    same = (np.diff(row[key]) == 0) & (np.diff(column[key]) == 0) & (np.diff(sample[key]) == 0)
+    if same.any():
+        first = cells.row(int(key[int(np.argmax(same)) + 1]), named=True)
+        raise TableError(
+            f"{scan.path}: {int(same.sum())} duplicate (query_id, model, sample), first ({first['uid']!r}, "
+            f"{first['model']!r}, {first['sample']}). Expected one row each; number repeated answers in the column sample."
+        )
+
+
+def _scatter(
+    cells: pl.DataFrame, row: Ints, column: Ints, shape: tuple[int, int]
+) -> tuple[dict[str, Floats], np.ndarray[tuple[int, ...], np.dtype[np.bool_]]]:
+    flat = row * shape[1] + column
+    size = shape[0] * shape[1]
+    count = np.bincount(flat, minlength=size)
+    arrays = {}
+    with np.errstate(invalid="ignore", divide="ignore"):
+        for name, source in _SOURCE.items():
+            value = cells[source].cast(pl.Float64).fill_null(np.nan).to_numpy()
+            arrays[name] = (np.bincount(flat, weights=value, minlength=size) / count).reshape(shape)
+    return arrays, (count > 0).reshape(shape)
+
+
+def _kind_and_sources(scan: Scan, frame: pl.LazyFrame) -> tuple[str, dict[str, str]]:
+    facts = (
+        frame.select("dataset", "metric", "score", "score_kind", "cost_source", "tokens_source")
+        .with_columns(pl.coalesce("score_kind", score_kind()).alias("score_kind"))
+        .select(pl.col("score_kind", "cost_source", "tokens_source").unique().sort().implode())
+        .collect()
+    )
+    kinds: list[str] = facts["score_kind"][0].to_list()
+    if "preference" in kinds and len(kinds) > 1:
+        raise TableError(
+            f"{scan.path} mixes scores of kind {', '.join(kinds)}. Preferences can not be pooled with others; split it."
+        )
+    kind = kinds[0] if len(kinds) == 1 else "graded"  # a right-or-wrong score is a graded one that never lands between
+    return kind, {name: _join(facts[name][0].to_list()) for name in ("cost_source", "tokens_source")}
+
+
+def _join(values: object) -> str:
+    return "; ".join(sorted({v for v in values if v}))[:200]  # type: ignore[attr-defined]
+
+
+def _dense(
+    scan: Scan,
+    queries: pl.DataFrame,
+    names: list[str],
+    arrays: dict[str, Floats],
+    complete: np.ndarray[tuple[int, ...], np.dtype[np.bool_]],
+    kind: str,
+    sources: dict[str, str],
+) -> Outcomes:
+    keep = complete.all(axis=1)
+    n_dropped = int((~keep).sum())
+    if n_dropped > MOST_INCOMPLETE * len(keep):
+        share = complete.mean(axis=0)
+        worst = [names[i] for i in np.argsort(share)[:3]]
+        raise TableError(
+            f"{scan.path}: {n_dropped} of {len(keep)} queries lack an outcome of some of the {len(names)} models (least "
+            f"covered: {', '.join(worst)}). Expected a dense table: name the models to keep with --models, or split it."
+        )
+    rows = np.flatnonzero(keep)
+    kept = queries[rows]
+    return Outcomes(
+        scan.name,
+        tuple(
+            Query(text, query_id, task, dataset)
+            for text, query_id, task, dataset in kept.select("query", "query_id", "task", "dataset").iter_rows()
+        ),
+        tuple(names),
+        **{name: array[rows] for name, array in arrays.items()},
+        score_kind=kind,
+        cost_source=sources["cost_source"],
+        tokens_source=sources["tokens_source"],
+        dropped={"no outcome of every model": n_dropped} if n_dropped else {},
+    )

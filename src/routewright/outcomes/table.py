@@ -1,0 +1,172 @@
+"""Reading, validating and writing outcome tables.
+
+A table is one Parquet file or a folder of them. Reading streams: the long text columns are never held unless asked
+for, so five million rows fit in a few GiB. A table that breaks its schema raises `TableError` with the first broken
+row, what was expected and what to do; writing happens beside the target and is renamed, so no half table remains.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import polars as pl
+
+from routewright.errors import TableError
+from routewright.outcomes.schema import COLUMNS, NUMERIC, REQUIRED
+from routewright.types import ScoreKind
+
+
+@dataclass(frozen=True)
+class Scan:
+    """A table on disk whose columns have been checked but whose rows have not been loaded."""
+
+    name: str
+    path: Path
+    frame: pl.LazyFrame
+    absent: tuple[str, ...]  # optional columns the files do not have; filled with their defaults
+
+
+def files_of(path: Path) -> list[Path]:
+    """The Parquet files a path stands for, sorted; `TableError` if there are none."""
+    if path.is_dir():
+        found = sorted(p for p in path.iterdir() if p.suffix == ".parquet" and not p.name.startswith("."))
+        if not found:
+            raise TableError(f"{path} holds no .parquet file. Expected an outcome table; `routewright import` makes one.")
+        return found
+    if not path.exists():
+        raise TableError(f"{path} does not exist. Expected an outcome table (a Parquet file, or a folder of them).")
+    return [path]
+
+
+def read(path: str | Path) -> Scan:
+    """Open a table, check its columns, and validate every row.
+
+    Args:
+        path: A Parquet file, or a folder whose `.parquet` files together are the table.
+
+    Returns:
+        The lazy frame with every column of the schema, in its order and type.
+
+    Raises:
+        TableError: Missing or mistyped columns, nulls or non-finite numbers in required ones, a score outside [0, 1], a
+            negative cost, an unknown `score_kind`.
+    """
+    path = Path(path)
+    files = files_of(path)
+    frames, absent = [], set(COLUMNS)
+    for file in files:
+        frame, missing = _open(file)
+        frames.append(frame)
+        absent &= missing
+    scan = Scan(path.stem if path.is_file() else path.resolve().name, path, pl.concat(frames), tuple(sorted(absent)))
+    _validate_rows(scan)
+    return scan
+
+
+def _open(file: Path) -> tuple[pl.LazyFrame, set[str]]:
+    try:
+        frame = pl.scan_parquet(file, hive_partitioning=False)
+        schema = frame.collect_schema()
+    except (pl.exceptions.PolarsError, OSError) as error:
+        first = str(error).strip().splitlines()[0][:160]
+        raise TableError(
+            f"{file} can not be read as Parquet ({first}). Expected an outcome table; is the file whole? "
+            "For other formats: routewright import."
+        ) from error
+    missing = [name for name in REQUIRED if name not in schema]
+    if missing:
+        raise TableError(
+            f"{file} lacks the column(s) {', '.join(missing)}. An outcome table needs {', '.join(REQUIRED)}; "
+            "`routewright import` makes one from other formats."
+        )
+    for name, column in COLUMNS.items():
+        if name in schema and not _castable(schema[name], column.dtype):
+            raise TableError(f"{file}: column {name} has type {schema[name]}, expected {column.dtype} ({column.meaning}).")
+    columns = []
+    for name, column in COLUMNS.items():
+        if name in schema:
+            value = pl.col(name).cast(column.dtype, strict=False)
+            if column.default is not None:
+                value = value.fill_null(pl.lit(column.default, dtype=column.dtype))
+        else:
+            value = pl.lit(column.default, dtype=column.dtype)
+        columns.append(value.alias(name))
+    return frame.select(columns), {name for name in COLUMNS if name not in schema}
+
+
+def _castable(found: pl.DataType, wanted: pl.DataType | type[pl.DataType]) -> bool:
+    if wanted == pl.String:
+        return found in (pl.String, pl.Categorical, pl.Null) or isinstance(found, pl.Enum)
+    return found.is_numeric() or found in (pl.Boolean, pl.Null)
+
+
+def _validate_rows(scan: Scan) -> None:
+    """One streaming pass that counts what is wrong; a second, only on failure, to show the first bad row."""
+    rules = _rules()
+    counts = scan.frame.select(
+        pl.len().alias("rows"), *[bad.sum().alias(str(i)) for i, (bad, _, _) in enumerate(rules)]
+    ).collect(engine="streaming")
+    if counts["rows"][0] == 0:
+        raise TableError(f"{scan.path} has no rows. Expected one row per (query, model).")
+    for i, (bad, what, next_step) in enumerate(rules):
+        n = counts[str(i)][0]
+        if n:
+            row = scan.frame.filter(bad).select("query_id", "model", "score", "cost_usd", "score_kind").head(1).collect()
+            raise TableError(f"{scan.path}: {n} row(s) {what}, first {_show(row.row(0, named=True))}. {next_step}")
+
+
+def _rules() -> list[tuple[pl.Expr, str, str]]:
+    score, cost = pl.col("score"), pl.col("cost_usd")
+    kinds = [kind.value for kind in ScoreKind]
+    rules: list[tuple[pl.Expr, str, str]] = [
+        (pl.col(name).is_null() | (pl.col(name) == ""), f"have no {name}", "Every row needs one.")
+        for name in ("query_id", "query", "model")
+    ]
+    rules += [
+        (pl.col(name).is_null(), f"have no {name}", "Expected a number; drop rows that were never run or scored.")
+        for name in ("score", "cost_usd")
+    ]
+    rules += [
+        (pl.col(name).cast(pl.Float64).is_finite().not_().fill_null(False), f"have a {name} that is not finite", "")
+        for name in NUMERIC
+    ]
+    rules += [
+        ((score < 0) | (score > 1), "have a score outside [0, 1]", "Rescale scores to fractions before importing."),
+        (cost < 0, "have a negative cost_usd", "Costs are USD per call and never negative."),
+        (
+            pl.col("score_kind").is_in(kinds).not_().fill_null(False),
+            "have an unknown score_kind",
+            f"Expected {', '.join(kinds)}.",
+        ),
+    ]
+    return [(bad.fill_null(False), what, step or "Expected a finite number.") for bad, what, step in rules]
+
+
+def _show(row: dict[str, object]) -> str:
+    return "(" + ", ".join(f"{key}={value!r}"[:80] for key, value in row.items()) + ")"
+
+
+def write(frame: pl.DataFrame | pl.LazyFrame, out: str | Path) -> None:
+    """Save a table as one zstd Parquet file, whole or not at all.
+
+    The rows are written beside `out`, validated as `read` does, and renamed into place.
+    """
+    with beside(Path(out)) as temporary:
+        frame.lazy().sink_parquet(temporary, compression="zstd")
+        read(temporary)
+
+
+@contextmanager
+def beside(out: Path) -> Iterator[Path]:
+    """A temporary path in the target's folder that becomes the target if the block ends well, and vanishes if not."""
+    out.parent.mkdir(parents=True, exist_ok=True)
+    temporary = out.with_name(f".{out.name}.{os.getpid()}.part")
+    try:
+        yield temporary
+        os.replace(temporary, out)
+    finally:
+        temporary.unlink(missing_ok=True)
