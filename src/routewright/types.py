@@ -162,7 +162,7 @@ class Forecast:
 
     All arrays are [Q, M] in the order of `models`. `quality` is a score in [0, 1]; `quality_std` the standard
     deviation of its error as the scorer believes it; `cost_usd` is per query; `latency_s` is None where the outcomes
-    carried no latency.
+    carried no latency; `allowed` is False where the policy rules a model out whatever its forecast (None: nowhere).
     """
 
     models: tuple[str, ...]
@@ -170,10 +170,11 @@ class Forecast:
     quality_std: Floats
     cost_usd: Floats
     latency_s: Floats | None = None
+    allowed: Bools | None = None
 
     def __post_init__(self) -> None:
         shape = (len(self.quality), len(self.models))
-        for name in ("quality", "quality_std", "cost_usd", "latency_s"):
+        for name in ("quality", "quality_std", "cost_usd", "latency_s", "allowed"):
             array = getattr(self, name)
             if array is not None and array.shape != shape:
                 raise RoutewrightError(
@@ -184,9 +185,13 @@ class Forecast:
         """The same forecast for some of the models, in the order given."""
         index = {name: i for i, name in enumerate(self.models)}
         columns = [index[name] for name in models]
-        latency = None if self.latency_s is None else self.latency_s[:, columns]
         return Forecast(
-            tuple(models), self.quality[:, columns], self.quality_std[:, columns], self.cost_usd[:, columns], latency
+            tuple(models),
+            self.quality[:, columns],
+            self.quality_std[:, columns],
+            self.cost_usd[:, columns],
+            None if self.latency_s is None else self.latency_s[:, columns],
+            None if self.allowed is None else self.allowed[:, columns],
         )
 
 
