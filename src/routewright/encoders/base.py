@@ -13,6 +13,8 @@ Encoding a text never depends on the other texts of the batch.
 
 from __future__ import annotations
 
+import hashlib
+import json
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
@@ -33,6 +35,8 @@ class Encoder(ABC):
 
     Config: ClassVar[type[Config]]
     kind: ClassVar[str]
+    fixed: ClassVar[bool] = False
+    """Vectors depend on the options alone, never on `fit`, so `encoders/cache.py` may keep them on disk."""
 
     def __init__(self, config: Any) -> None:
         self.config = config
@@ -47,6 +51,15 @@ class Encoder(ABC):
     @abstractmethod
     def state(self) -> tuple[Arrays, Meta]:
         """What `restore` needs to encode alike: arrays, and JSON-able facts."""
+
+    def identity(self) -> str:
+        """Hash of all that a vector depends on beside the text; for encoders that are `fixed`."""
+        arrays, meta = self.state()
+        digest = hashlib.sha256(json.dumps([self.kind, meta], sort_keys=True).encode())
+        for name in sorted(arrays):
+            array = np.ascontiguousarray(arrays[name])
+            digest.update(f"{name} {array.dtype} {array.shape}".encode() + array.tobytes())
+        return digest.hexdigest()
 
     @classmethod
     @abstractmethod
@@ -74,5 +87,5 @@ def clip(text: str, longest: int) -> str:
 def unit(vectors: Vectors) -> Vectors:
     """Rows scaled to length one; rows of zeros stay."""
     norm = np.linalg.norm(vectors, axis=1, keepdims=True)
-    scaled: Vectors = vectors / np.where(norm > 0, norm, 1.0)
+    scaled: Vectors = np.divide(vectors, np.where(norm > 0, norm, 1.0), dtype=np.float32)
     return scaled

@@ -13,5 +13,6 @@ ENCODERS: Table[type[Encoder]] = Table(
     "encoder",
     {
         "hashing": "routewright.encoders.hashing:Hashing",
+        "minilm": "routewright.encoders.minilm:Minilm",
     },
 )
