@@ -27,6 +27,8 @@ from routewright.types import Floats, Ints, Vectors
 
 _BUCKETS = 1 << 18
 _EXACT_UP_TO = 3000  # texts; beyond it the decomposition is a randomised one
+_FIT_ON = 30_000  # training texts the n-gram space is learnt from, evenly spaced over the table
+_BLOCK = 4096  # texts encoded at once
 
 
 class HashingConfig(Config):
@@ -56,7 +58,9 @@ class Hashing(Encoder):
     def fit(self, texts: Sequence[str]) -> None:
         if not texts:
             raise RoutewrightError("The hashing encoder needs at least one training text, got none.")
-        rows, buckets, counts, shape = count(texts, _BUCKETS)
+        if len(texts) > _FIT_ON:
+            texts = [texts[i] for i in np.linspace(0, len(texts) - 1, _FIT_ON).astype(int)]
+        rows, buckets, counts, shape = _count(texts)
         df = np.bincount(buckets, minlength=_BUCKETS)
         enough = min(self.config.min_df, max(1, len(texts) // 2))
         kept = np.flatnonzero(df >= enough)
@@ -79,6 +83,8 @@ class Hashing(Encoder):
             raise RoutewrightError(
                 "The hashing encoder is not fitted; call fit(training_texts) or load a saved router."
             )
+        if len(texts) > _BLOCK:
+            return np.vstack([self.encode(texts[at : at + _BLOCK]) for at in range(0, len(texts), _BLOCK)])
         rows, buckets, counts, shape = count(texts, _BUCKETS)
         dense = unit(self._matrix(rows, buckets, counts, len(texts)) @ self._weights)
         standard = np.clip((shape - self._mean) / self._scale, -4, 4) * self.config.shape_weight
@@ -112,6 +118,14 @@ class Hashing(Encoder):
         self._idf, self._weights = arrays["idf"], arrays["weights"]
         self._mean, self._scale = arrays["mean"], arrays["scale"]
         return self
+
+
+def _count(texts: Sequence[str]) -> tuple[Ints, Ints, Floats, Floats]:
+    """`count` in blocks, so that memory does not grow with the bytes of the whole table."""
+    parts = [count(texts[at : at + _BLOCK], _BUCKETS) for at in range(0, len(texts), _BLOCK)]
+    rows = np.concatenate([part[0] + i * _BLOCK for i, part in enumerate(parts)])
+    buckets, counts = (np.concatenate([part[j] for part in parts]) for j in (1, 2))
+    return rows, buckets, counts, np.vstack([part[3] for part in parts])
 
 
 def _right_vectors(x: sparse.csr_array, dim: int) -> Vectors:

@@ -33,9 +33,7 @@ def hull(cost: Floats, quality: Floats) -> Ints:
             continue
         while len(kept) >= 2:
             a, b = kept[-2], kept[-1]
-            if (quality[b] - quality[a]) * (cost[i] - cost[a]) <= (quality[i] - quality[a]) * (
-                cost[b] - cost[a]
-            ):
+            if (quality[b] - quality[a]) * (cost[i] - cost[a]) <= (quality[i] - quality[a]) * (cost[b] - cost[a]):
                 kept.pop()
             else:
                 break

@@ -63,21 +63,15 @@ class Scorer(ABC):
                 f"{self.kind} needs at least 2 queries and 1 model to fit, got {len(outcomes)} x {len(outcomes.models)}."
             )
         if vectors.shape[0] != len(outcomes):
-            raise RoutewrightError(
-                f"{len(outcomes)} queries came with {vectors.shape[0]} vectors; expected one each."
-            )
+            raise RoutewrightError(f"{len(outcomes)} queries came with {vectors.shape[0]} vectors; expected one each.")
         self.models = outcomes.models
         self._cost = self._fit_cost(outcomes, vectors)
         self._fit(outcomes, vectors.astype(np.float64))
 
-    def forecast(
-        self, queries: Sequence[Query], vectors: Vectors, models: Sequence[str] | None = None
-    ) -> Forecast:
+    def forecast(self, queries: Sequence[Query], vectors: Vectors, models: Sequence[str] | None = None) -> Forecast:
         """What to expect of each model on each query; columns follow `models`, by default the pool fitted on."""
         if self._cost is None:
-            raise RoutewrightError(
-                f"{self.kind} is not fitted; call fit(outcomes, vectors) or load a saved router."
-            )
+            raise RoutewrightError(f"{self.kind} is not fitted; call fit(outcomes, vectors) or load a saved router.")
         x = vectors.astype(np.float64)
         quality, std = self._quality(queries, x)
         shape = (len(queries), len(self.models))

@@ -41,9 +41,7 @@ def allowed(forecast: Forecast, budget_usd: float | None = None, deny: Sequence[
             raise RoutewrightError(
                 f"deny names {name!r}, which the router does not know: {', '.join(forecast.models)}."
             )
-    mask = np.broadcast_to(
-        np.array([name not in set(deny) for name in forecast.models]), forecast.quality.shape
-    ).copy()
+    mask = np.broadcast_to(np.array([name not in set(deny) for name in forecast.models]), forecast.quality.shape).copy()
     if forecast.allowed is not None:
         mask &= forecast.allowed
     if budget_usd is not None:

@@ -20,9 +20,7 @@ from routewright.types import Bools, Floats, Query
 class FixedConfig(Config):
     """Options of `fixed`."""
 
-    model: str | None = Field(
-        None, description="the model, matched exactly; None: best mean quality in training"
-    )
+    model: str | None = Field(None, description="the model, matched exactly; None: best mean quality in training")
 
 
 class Fixed(Blind):

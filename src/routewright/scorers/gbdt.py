@@ -66,18 +66,14 @@ class GBDT(Scorer):
         }
         rows = self._read(x)
         self._boosters = [
-            lightgbm.train(
-                options, lightgbm.Dataset(rows, centred @ e, params={"verbosity": -1}), self.config.rounds
-            )
+            lightgbm.train(options, lightgbm.Dataset(rows, centred @ e, params={"verbosity": -1}), self.config.rounds)
             for e in self._directions
         ]
         self._std = outcomes.quality.std(axis=0)
 
     def _read(self, x: Floats) -> Floats:
         c = self.config
-        return (
-            x if x.shape[1] <= c.head + c.tail else np.hstack([x[:, : c.head], x[:, x.shape[1] - c.tail :]])
-        )
+        return x if x.shape[1] <= c.head + c.tail else np.hstack([x[:, : c.head], x[:, x.shape[1] - c.tail :]])
 
     def _quality(self, queries: Sequence[Query], x: Floats) -> tuple[Floats, Floats]:
         if not len(x):

@@ -27,6 +27,7 @@ class KNNConfig(Config):
     """Options of `knn`."""
 
     k: int = Field(40, ge=1, description="neighbours, at most the number of training queries")
+    memory: int = Field(20_000, ge=1, description="training queries kept, drawn evenly; bounds the time of a search")
 
 
 class KNN(Scorer):
@@ -38,8 +39,11 @@ class KNN(Scorer):
     config: KNNConfig
 
     def _fit(self, outcomes: Outcomes, x: Floats) -> None:
-        self._x = _unit(x).astype(np.float32)
-        self._y = outcomes.quality
+        rows = np.arange(len(x))
+        if len(rows) > self.config.memory:
+            rows = np.sort(np.random.default_rng(self.seed).choice(rows, self.config.memory, replace=False))
+        self._x = _unit(x[rows]).astype(np.float32)
+        self._y = outcomes.quality[rows]
         self._std = outcomes.quality.std(axis=0)
 
     def _quality(self, queries: Sequence[Query], x: Floats) -> tuple[Floats, Floats]:

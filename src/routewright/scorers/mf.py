@@ -63,9 +63,7 @@ class MF(Scorer):
             return cross_entropy(sigmoid(x[held] @ p["p"] @ p["v"].T + p["b"]), y[held])
 
         c = self.config
-        self._p = descend(
-            start, gradient, loss, steps=c.steps, rate=c.rate, decay={"p": c.decay, "v": c.decay}
-        )
+        self._p = descend(start, gradient, loss, steps=c.steps, rate=c.rate, decay={"p": c.decay, "v": c.decay})
         self._std = y.std(axis=0)
 
     def _quality(self, queries: Sequence[Query], x: Floats) -> tuple[Floats, Floats]:

@@ -45,7 +45,7 @@ class MLP(Scorer):
         self._centre = x.mean(axis=0)
         self._mean = outcomes.quality.mean(axis=0)
         net = MLPRegressor(
-            (self.config.hidden,),
+            hidden_layer_sizes=(self.config.hidden,),
             alpha=self.config.decay,
             batch_size=min(128, len(x)),
             learning_rate_init=3e-3,

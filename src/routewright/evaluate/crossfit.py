@@ -1,0 +1,115 @@
+"""Cross-fitting: what every policy would have chosen on queries it never saw.
+
+Folds are dealt over groups of equal query texts. With test fold k, the policy is fitted on the other folds and chooses
+for fold k. Its operating points are chosen on validation: for every other fold j it is fitted once more without j and k
+and chooses for j. A fit without j and k serves both (j, k) and (k, j), so five folds cost 5 + 10 fits a seed. With a
+separate test table there is one test part, validated by leaving out one training fold at a time.
+
+Not here: what the choices are worth (`replay.py`).
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from routewright.encoders import build_encoder
+from routewright.evaluate.settings import Part, Settings, value_grid
+from routewright.outcomes import Outcomes, folds
+from routewright.scorers import build_scorer
+from routewright.scorers.choose import sweep
+from routewright.types import Floats, Ints
+
+Picks = NDArray[np.int16]
+
+
+@dataclass(frozen=True)
+class Unit:
+    """One table to judge on: cross-fitted on itself, or trained here and tested there."""
+
+    name: str
+    train: Outcomes
+    test: Outcomes | None = None
+
+    @property
+    def judged(self) -> Outcomes:
+        """The outcomes that test queries index into."""
+        return self.train if self.test is None else self.test
+
+
+@dataclass(frozen=True)
+class Job:
+    """One fit of every policy: on `train` rows; chooses for `predict` rows of the training or of the test table."""
+
+    unit: int
+    seed: int
+    held: tuple[int, ...]  # the folds left out; empty: fitted on all, for the test table
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """What one fitted policy chose: picks [V, n] on `rows`, and its forecast there at no trade-off."""
+
+    rows: Ints
+    on_test_table: bool
+    picks: Picks
+    gap: Floats  # [n] forecast quality of the second model minus the first, for two-model pools; empty otherwise
+    cost_log_error: float  # mean |log(forecast / real cost)| over rows and models
+    quality_error: float  # mean squared error of forecast quality
+
+
+def fold_of(unit: Unit, settings: Settings, seed: int) -> Ints:
+    """[Q] fold of each training query of a unit."""
+    return folds(unit.train.groups, unit.train.strata, settings.folds, seed)
+
+
+def jobs_of(index: int, unit: Unit, settings: Settings, seed: int) -> Iterator[Job]:
+    """The fits one seed of one unit needs."""
+    every = range(settings.folds)
+    for k in every:
+        yield Job(index, seed, (k,))
+    if unit.test is None:
+        for pair in itertools.combinations(every, 2):
+            yield Job(index, seed, pair)
+    else:
+        yield Job(index, seed, ())
+
+
+def fit_job(
+    unit: Unit, job: Job, settings: Settings, parts: Sequence[Part], note: Callable[[str], None] | None = None
+) -> Mapping[str, Chosen]:
+    """Fit each policy once and let it choose for the rows left out; label -> what it chose."""
+    fold = fold_of(unit, settings, job.seed)
+    left_out = np.isin(fold, job.held)
+    train = unit.train.take(np.flatnonzero(~left_out))
+    on_test = not job.held
+    source = unit.judged if on_test else unit.train
+    rows = np.arange(len(source)) if on_test else np.flatnonzero(left_out)
+    target = source.take(rows)
+    encoder = build_encoder(settings.encoder.kind, settings.encoder.options)
+    texts = [q.text for q in train.queries]
+    encoder.fit(texts)
+    vectors, wanted = encoder.encode(texts), encoder.encode([q.text for q in target.queries])
+    grid = value_grid()
+    out: dict[str, Chosen] = {}
+    for part in parts:
+        scorer = build_scorer(part.kind, part.options, job.seed)
+        scorer.fit(train, vectors)
+        forecast = scorer.forecast(target.queries, wanted)
+        two = forecast.quality[:, 1] - forecast.quality[:, 0] if len(train.models) == 2 else np.zeros(0)
+        real = np.maximum(target.cost_usd, 1e-12)
+        out[part.label] = Chosen(
+            rows,
+            on_test,
+            sweep(forecast, grid).astype(np.int16),
+            two,
+            float(np.abs(np.log(np.maximum(forecast.cost_usd, 1e-12) / real)).mean()),
+            float(((forecast.quality - target.quality) ** 2).mean()),
+        )
+        if note is not None:
+            note(part.label)
+    return out

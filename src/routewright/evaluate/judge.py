@@ -1,0 +1,279 @@
+"""From replayed choices to measures with intervals: one table, all policies.
+
+Every number is kept with its bootstrap draws until the end, so that tables can be pooled and policies compared pairwise
+on the same draws.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from routewright.evaluate import metrics
+from routewright.evaluate.crossfit import Unit
+from routewright.evaluate.curves import TARGETS, Curves, aiq, gain_over_line
+from routewright.evaluate.intervals import Draws, interval
+from routewright.evaluate.replay import Reference, Replay
+from routewright.evaluate.settings import Settings, value_grid
+from routewright.types import Floats, Ints
+
+Json = dict[str, object]
+WORTH_CALLS = 10.0  # regret is quoted where a unit of score is worth this many calls of the best single model
+
+
+@dataclass(frozen=True)
+class Measure:
+    """A number and its B bootstrap draws."""
+
+    mean: float
+    draws: Floats
+
+    def json(self) -> dict[str, float]:
+        return interval(self.mean, self.draws)
+
+    def __sub__(self, other: Measure) -> Measure:
+        return Measure(self.mean - other.mean, self.draws - other.draws)
+
+
+@dataclass(frozen=True)
+class PolicyResult:
+    """One policy on one table."""
+
+    measures: Mapping[str, Measure]
+    frontier: list[Json]
+    facts: Json
+
+
+@dataclass(frozen=True)
+class TableResult:
+    """All policies and controls on one table."""
+
+    name: str
+    n_queries: int
+    facts: Json
+    controls: Mapping[str, Mapping[str, Measure]]
+    line: list[Json]
+    singles: list[Json]
+    policies: Mapping[str, PolicyResult] = field(default_factory=dict)
+
+
+def judge(
+    unit: Unit,
+    settings: Settings,
+    references: Sequence[Reference],
+    replays: Mapping[str, Sequence[Replay]],
+    key: int,
+) -> TableResult:
+    """Measure every policy of a table.
+
+    Args:
+        references: One per seed.
+        replays: Policy label -> one per seed.
+        key: Number of the table; decides its bootstrap draws.
+    """
+    judged = unit.judged
+    draws = Draws.make(judged.groups, len(references), settings.draws, (key, 20_26))
+    base = _Baseline(unit, references, draws)
+    return TableResult(
+        unit.name,
+        len(judged),
+        {
+            "queries": len(judged),
+            "models": list(unit.train.models),
+            "trained_on": len(unit.train),
+            "score_kind": judged.score_kind,
+            "cost_source": judged.cost_source,
+            "tokens_source": judged.tokens_source,
+            "dropped": dict(judged.dropped),
+        },
+        base.controls(),
+        base.line_points(),
+        base.single_points(),
+        {label: _policy(base, settings, list(runs)) for label, runs in replays.items()},
+    )
+
+
+class _Baseline:
+    """What no policy decides: single models, line and oracles, with their draws."""
+
+    def __init__(self, unit: Unit, references: Sequence[Reference], draws: Draws) -> None:
+        self.unit, self.judged, self.draws, self.references = unit, unit.judged, draws, references
+        quality, cost = self.judged.quality, self.judged.cost_usd
+        rows = np.arange(len(quality))
+        self.quality, self.cost, self.rows = quality, cost, rows
+        lines = [(r.line_cost, r.line_quality) for r in references]
+        self.line_mean = [Curves(c.mean(axis=1), q.mean(axis=1)) for c, q in lines]
+        self.line_draws = [Curves(draws.means(c), draws.means(q)) for c, q in lines]
+        self.best_quality = self.over_seeds([quality[rows, r.best] for r in references])
+        self.best_cost = self.over_seeds([cost[rows, r.best] for r in references])
+        self.cheapest_quality = self.over_seeds([quality[rows, r.cheapest] for r in references])
+        self.cheapest_cost = self.over_seeds([cost[rows, r.cheapest] for r in references])
+        top = metrics.oracle(quality, cost)
+        task = metrics.per_task(quality, cost, self.judged.strata)
+        self.oracle_quality, self.oracle_cost = self.same([quality[rows, top], cost[rows, top]])
+        self.task_quality, self.task_cost = self.same([quality[rows, task], cost[rows, task]])
+
+    def over_seeds(self, columns: Sequence[Floats]) -> Measure:
+        """Mean over queries and seeds of one column [Q] a seed."""
+        stacked = np.stack(columns)
+        return Measure(float(stacked.mean()), self.draws.over_seeds(self.draws.means(stacked).T))
+
+    def same(self, columns: Sequence[Floats]) -> list[Measure]:
+        """Means of columns [Q] that do not depend on the seed."""
+        means = self.draws.means(np.stack(columns))
+        return [Measure(float(c.mean()), means[:, i]) for i, c in enumerate(columns)]
+
+    def controls(self) -> dict[str, dict[str, Measure]]:
+        return {
+            "best_single": {"quality": self.best_quality, "cost_usd": self.best_cost},
+            "cheapest": {"quality": self.cheapest_quality, "cost_usd": self.cheapest_cost},
+            "task_oracle": {"quality": self.task_quality, "cost_usd": self.task_cost},
+            "oracle": {"quality": self.oracle_quality, "cost_usd": self.oracle_cost},
+        }
+
+    def line_points(self) -> list[Json]:
+        cost = np.mean([c.cost for c in self.line_mean], axis=0)
+        quality = np.mean([c.quality for c in self.line_mean], axis=0)
+        return [{"quality": float(quality[g]), "cost_usd": float(cost[g])} for g in range(TARGETS)]
+
+    def single_points(self) -> list[Json]:
+        quality, cost = self.quality.mean(axis=0), self.cost.mean(axis=0)
+        return [
+            {"model": name, "quality": float(quality[m]), "cost_usd": float(cost[m])}
+            for m, name in enumerate(self.unit.train.models)
+        ]
+
+
+def _policy(base: _Baseline, settings: Settings, runs: Sequence[Replay]) -> PolicyResult:
+    quality, cost, rows, draws = base.quality, base.cost, base.rows, base.draws
+    gains, areas, gain_draws, area_draws = [], [], [], []
+    for run, line, line_draws in zip(runs, base.line_mean, base.line_draws, strict=True):
+        curve = Curves(run.curve_cost.mean(axis=1), run.curve_quality.mean(axis=1))
+        drawn = Curves(draws.means(run.curve_cost), draws.means(run.curve_quality))
+        gains.append(gain_over_line(curve, line))
+        areas.append(aiq(curve, line))
+        gain_draws.append(gain_over_line(drawn, line_draws))
+        area_draws.append(aiq(drawn, line_draws))
+    keep_quality = base.over_seeds([quality[rows, r.keep] for r in runs])
+    keep_cost = base.over_seeds([cost[rows, r.keep] for r in runs])
+    top_quality = base.over_seeds([quality[rows, r.top] for r in runs])
+    top_cost = base.over_seeds([cost[rows, r.top] for r in runs])
+    room = base.oracle_quality - base.best_quality
+    above = top_quality - base.best_quality
+    measures = {
+        "gain_over_line": Measure(float(np.mean(gains)), draws.over_seeds(np.stack(gain_draws))),
+        "aiq": Measure(float(np.mean(areas)), draws.over_seeds(np.stack(area_draws))),
+        "gap_closed": Measure(_ratio(above.mean, room.mean), _ratios(above.draws, room.draws)),
+        "saving": Measure(1 - _ratio(keep_cost.mean, base.best_cost.mean), 1 - _ratios(keep_cost.draws, base.best_cost.draws)),
+        "quality_at_best_single": keep_quality,
+        "cost_at_best_single": keep_cost,
+        "difference_at_best_single": keep_quality - base.best_quality,
+        "top_quality": top_quality,
+        "top_cost": top_cost,
+        "regret": _regret(base, runs),
+    }
+    facts: Json = {
+        "line_saving": _line_saving(base, keep_quality.mean),
+        "value_usd": [list(r.keep_value) for r in runs],
+        "fell_back": float(np.mean([v is None for r in runs for v in r.keep_value])),
+        "arena_score": metrics.arena_score(keep_quality.mean, keep_cost.mean),
+        "cost_log_error": float(np.mean([r.cost_log_error for r in runs])),
+        "quality_squared_error": float(np.mean([r.quality_error for r in runs])),
+        "collapse": _collapse(base, np.stack([r.keep for r in runs])),
+        "collapse_at_top": _collapse(base, np.stack([r.top for r in runs])),
+    }
+    if len(runs[0].gap):
+        facts["pair"] = _pair(base, runs)
+    return PolicyResult(measures, _frontier(base, runs), facts)
+
+
+def _frontier(base: _Baseline, runs: Sequence[Replay]) -> list[Json]:
+    """Quality and cost per query at each trade-off of the grid, with intervals over queries."""
+    index = base.rows[None]
+    quality = np.mean([base.quality[index, r.picks] for r in runs], axis=0)
+    cost = np.mean([base.cost[index, r.picks] for r in runs], axis=0)
+    low, high = np.quantile(base.draws.means(quality), [0.025, 0.975], axis=0)
+    return [
+        {
+            "value_usd": float(value),
+            "quality": float(quality[v].mean()),
+            "cost_usd": float(cost[v].mean()),
+            "quality_low": float(low[v]),
+            "quality_high": float(high[v]),
+        }
+        for v, value in enumerate(value_grid())
+    ]
+
+
+def _regret(base: _Baseline, runs: Sequence[Replay]) -> Measure:
+    """Utility lost against the best choice per query, in units of score, at a trade-off fixed by the table.
+
+    value = the grid's value nearest to WORTH_CALLS x the best single model's cost per query.
+    regret = mean_q [ max_m (quality - cost / value) - (quality - cost / value) of the choice ]
+    """
+    grid = value_grid()
+    at = int(np.abs(np.log(np.maximum(grid, 1e-12)) - np.log(max(WORTH_CALLS * base.best_cost.mean, 1e-12))).argmin())
+    worth = base.quality - base.cost / grid[at]
+    return base.over_seeds([worth.max(axis=1) - worth[base.rows, r.picks[at]] for r in runs])
+
+
+def _line_saving(base: _Baseline, quality: float) -> float:
+    """What mixing single models saves at that quality: 1 - cost of the line there / cost of the best single model."""
+    saved = []
+    for line in base.line_mean:
+        enough = np.flatnonzero(np.maximum.accumulate(line.quality) >= quality)
+        if not len(enough):
+            saved.append(0.0)
+            continue
+        i = int(enough[0])
+        cost = line.cost[i]
+        if i:
+            rise = line.quality[i] - line.quality[i - 1]
+            cost -= (line.quality[i] - quality) / rise * (line.cost[i] - line.cost[i - 1]) if rise > 0 else 0.0
+        saved.append(max(0.0, 1 - _ratio(float(cost), base.best_cost.mean)))
+    return float(np.mean(saved))
+
+
+def _collapse(base: _Baseline, choices: Ints) -> Json:
+    """The collapse block over the choices [S, Q] of S seeds at one operating point."""
+    models = base.unit.train.models
+    share = np.bincount(choices.ravel(), minlength=len(models)) / choices.size
+    _, task = np.unique(np.asarray(base.judged.strata), return_inverse=True)
+    return {
+        "share": {models[m]: float(share[m]) for m in np.argsort(-share, kind="stable") if share[m] > 0},
+        "entropy_bits": metrics.entropy_bits(share),
+        "calls_per_query": 1.0,
+        "query_information_bits": metrics.query_information_bits(choices),
+        "task_information_bits": float(np.mean([metrics.information_bits(row, task) for row in choices])),
+        "collapsed": bool(share.max() > 0.95),
+    }
+
+
+def _pair(base: _Baseline, runs: Sequence[Replay]) -> Json:
+    """The two-model measures of RouteLLM; the strong model is the better one on the training queries."""
+    train = base.unit.train.quality.mean(axis=0)
+    strong = int(train[1] > train[0])
+    sign = 1.0 if strong == 1 else -1.0
+    weak_quality, strong_quality = base.quality[:, 1 - strong], base.quality[:, strong]
+    if np.isclose(weak_quality.mean(), strong_quality.mean()):
+        return {"strong": base.unit.train.models[strong], "apgr": None, "cpt50": None, "cpt80": None, "pgr": None}
+    keep = float(np.mean([base.quality[base.rows, r.keep].mean() for r in runs]))
+    return {
+        "strong": base.unit.train.models[strong],
+        "apgr": float(np.mean([metrics.apgr(weak_quality, strong_quality, sign * r.gap) for r in runs])),
+        "cpt50": float(np.mean([metrics.cpt(weak_quality, strong_quality, sign * r.gap, 0.5) for r in runs])),
+        "cpt80": float(np.mean([metrics.cpt(weak_quality, strong_quality, sign * r.gap, 0.8) for r in runs])),
+        "pgr": float(metrics.pgr(keep, float(weak_quality.mean()), float(strong_quality.mean()))),
+    }
+
+
+def _ratio(a: float, b: float) -> float:
+    return a / b if abs(b) > 1e-12 else 0.0
+
+
+def _ratios(a: Floats, b: Floats) -> Floats:
+    safe = np.where(np.abs(b) > 1e-12, b, 1.0)
+    out: Floats = np.where(np.abs(b) > 1e-12, a / safe, 0.0)
+    return out

@@ -1,0 +1,162 @@
+"""What a policy's choices were worth on the recorded outcomes: one seed, one table.
+
+For every test part the operating points are chosen on its validation queries: the mixtures that make the curve, and
+the points at which the policy is quoted. They are then applied to the test queries, whose outcomes nothing has seen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from routewright.evaluate.crossfit import Chosen, Job, Unit, fold_of
+from routewright.evaluate.curves import TARGETS, log_targets, mixtures
+from routewright.evaluate.settings import Settings, value_grid
+from routewright.types import Bools, Floats, Ints
+
+@dataclass(frozen=True)
+class Fold:
+    """One test part: its rows in the judged table, and the training queries it is validated on."""
+
+    key: int
+    test_rows: Ints
+    nontest: Ints
+
+
+@dataclass(frozen=True)
+class Reference:
+    """The single models of one table and seed, chosen on the non-test queries of each part; arrays over test queries."""
+
+    best: Ints  # [Q] index of the best single model
+    cheapest: Ints  # [Q]
+    line_quality: Floats  # [G, Q] expected quality of the mixture that costs target g
+    line_cost: Floats  # [G, Q]
+
+
+@dataclass(frozen=True)
+class Replay:
+    """One policy, one seed, one table; arrays over the Q test queries."""
+
+    picks: NDArray[np.int16]  # [V, Q] model chosen at each value_usd of the grid
+    curve_quality: Floats  # [G, Q] expected quality of the validated mixture aiming at cost target g
+    curve_cost: Floats  # [G, Q]
+    keep: Ints  # [Q] model chosen at the operating point that keeps the best single model's quality
+    keep_value: tuple[float | None, ...]  # that point's value_usd in each part; None: fell back to the best single model
+    top: Ints  # [Q] model chosen at the point with the best validated quality
+    gap: Floats  # [Q] forecast quality gap for two-model pools, empty otherwise
+    cost_log_error: float
+    quality_error: float
+
+
+def parts_of(unit: Unit, settings: Settings, seed: int) -> list[Fold]:
+    """The test parts of one seed."""
+    if unit.test is not None:
+        return [Fold(-1, np.arange(len(unit.test)), np.arange(len(unit.train)))]
+    fold = fold_of(unit, settings, seed)
+    return [Fold(k, np.flatnonzero(fold == k), np.flatnonzero(fold != k)) for k in range(settings.folds)]
+
+
+def single_models(unit: Unit, settings: Settings, seed: int) -> Reference:
+    """Best single model, cheapest, and the line between single models, each chosen without the test queries."""
+    judged, train = unit.judged, unit.train
+    n = len(judged)
+    best, cheapest = np.zeros(n, dtype=np.int64), np.zeros(n, dtype=np.int64)
+    line_quality, line_cost = np.zeros((TARGETS, n)), np.zeros((TARGETS, n))
+    for part in parts_of(unit, settings, seed):
+        quality, cost = train.quality[part.nontest].mean(axis=0), train.cost_usd[part.nontest].mean(axis=0)
+        top, low = _best(quality, cost), _cheapest(quality, cost)
+        best[part.test_rows], cheapest[part.test_rows] = top, low
+        weights = mixtures(cost, quality, log_targets(cost[low], cost[top]))
+        line_quality[:, part.test_rows] = weights @ judged.quality[part.test_rows].T
+        line_cost[:, part.test_rows] = weights @ judged.cost_usd[part.test_rows].T
+    return Reference(best, cheapest, line_quality, line_cost)
+
+
+def replay(
+    unit: Unit, settings: Settings, seed: int, chosen: Mapping[Job, Chosen], unit_index: int
+) -> Replay:
+    """Put one policy's fits of one seed together."""
+    judged, train = unit.judged, unit.train
+    n, grid = len(judged), value_grid()
+    two = len(train.models) == 2
+    picks = np.zeros((len(grid), n), dtype=np.int16)
+    curve_quality, curve_cost = np.zeros((TARGETS, n)), np.zeros((TARGETS, n))
+    keep, top, gap = np.zeros(n, dtype=np.int64), np.zeros(n, dtype=np.int64), np.zeros(n if two else 0)
+    keep_value: list[float | None] = []
+    for part in parts_of(unit, settings, seed):
+        final = chosen[Job(unit_index, seed, () if part.key < 0 else (part.key,))]
+        rows = part.test_rows
+        picks[:, rows] = final.picks
+        if two:
+            gap[rows] = final.gap
+        seen = _validation(part, unit, settings, seed, chosen, unit_index)
+        quality, cost = train.quality[part.nontest], train.cost_usd[part.nontest]
+        mean_quality, mean_cost = quality.mean(axis=0), cost.mean(axis=0)
+        best, low = _best(mean_quality, mean_cost), _cheapest(mean_quality, mean_cost)
+        val_quality, val_cost = _take(quality, seen), _take(cost, seen)  # [V, nontest]
+        at = _keeping(val_quality - quality[:, best], val_cost.mean(axis=1))
+        keep[rows] = best if at is None else final.picks[at]
+        keep_value.append(None if at is None else float(grid[at]))
+        top[rows] = final.picks[_best(val_quality.mean(axis=1), val_cost.mean(axis=1))]
+        # The curve: mixtures of the policy's own points, and of the cheapest single model below the cheapest of them.
+        points_cost = np.append(val_cost.mean(axis=1), mean_cost[low])
+        points_quality = np.append(val_quality.mean(axis=1), mean_quality[low])
+        if points_cost[-1] >= points_cost[:-1].min():
+            points_quality[-1] = -np.inf
+        weights = mixtures(points_cost, points_quality, log_targets(mean_cost[low], mean_cost[best]))
+        every = np.vstack([final.picks, np.full((1, len(rows)), low, dtype=np.int16)])
+        curve_quality[:, rows] = weights @ _take(judged.quality[rows], every)
+        curve_cost[:, rows] = weights @ _take(judged.cost_usd[rows], every)
+    finals = [c for job, c in chosen.items() if job.seed == seed and (not job.held if unit.test else len(job.held) == 1)]
+    return Replay(
+        picks,
+        curve_quality,
+        curve_cost,
+        keep,
+        tuple(keep_value),
+        top,
+        gap,
+        float(np.mean([c.cost_log_error for c in finals])),
+        float(np.mean([c.quality_error for c in finals])),
+    )
+
+
+def _validation(
+    part: Fold, unit: Unit, settings: Settings, seed: int, chosen: Mapping[Job, Chosen], unit_index: int
+) -> NDArray[np.int16]:
+    """[V, nontest] what the policy chose for each validation query when it had seen neither it nor the test part."""
+    picks = np.zeros((len(value_grid()), len(unit.train)), dtype=np.int16)
+    for j in range(settings.folds):
+        if j == part.key:
+            continue
+        held = (j,) if part.key < 0 else tuple(sorted((j, part.key)))
+        fit = chosen[Job(unit_index, seed, held)]
+        mine: Bools = fold_of(unit, settings, seed)[fit.rows] == j
+        picks[:, fit.rows[mine]] = fit.picks[:, mine]
+    return picks[:, part.nontest]
+
+
+def _take(values: Floats, picks: NDArray[np.int16]) -> Floats:
+    """[V, Q] values [Q, M] at the picks [V, Q]."""
+    return values[np.arange(len(values))[None], picks]
+
+
+def _best(quality: Floats, cost: Floats) -> int:
+    return int(np.lexsort((cost, -quality))[0])
+
+
+def _cheapest(quality: Floats, cost: Floats) -> int:
+    return int(np.lexsort((-quality, cost))[0])
+
+
+def _keeping(difference: Floats, cost: Floats) -> int | None:
+    """The cheapest point whose mean validated quality is at least the best single model's; None if none is.
+
+    `difference` [V, n] is the policy's quality minus the best single model's on each validation query. Whether the
+    quality was really kept is for the test queries to say.
+    """
+    passing = np.flatnonzero(difference.mean(axis=1) >= 0)
+    return int(passing[cost[passing].argmin()]) if len(passing) else None
