@@ -76,7 +76,7 @@ class Hashing(Encoder):
 
     @property
     def dim(self) -> int:
-        return self._weights.shape[1] + len(SHAPE_NAMES)
+        return int(self._weights.shape[1]) + len(SHAPE_NAMES)
 
     def encode(self, texts: Sequence[str]) -> Vectors:
         if not len(self._column):
@@ -101,7 +101,7 @@ class Hashing(Encoder):
         return sparse.csr_array((value, column, indptr), shape=(n, len(self._idf)))
 
     def state(self) -> tuple[Arrays, Meta]:
-        arrays = {
+        arrays: Arrays = {
             "kept": np.flatnonzero(self._column >= 0).astype(np.int32),
             "idf": self._idf,
             "weights": self._weights,

@@ -137,9 +137,7 @@ def _shape(
     letters = np.bincount(row[word], weights=token_length[word], minlength=n)
     line_start = np.concatenate([[True], raw[:-1] == 10])
     listed = np.zeros(len(raw), dtype=bool)
-    listed[:-2] = line_start[:-2] & (
-        (raw[1:-1] == 41) | (raw[1:-1] == 46) | (raw[2:] == 41) | (raw[2:] == 46)
-    )
+    listed[:-2] = line_start[:-2] & ((raw[1:-1] == 41) | (raw[1:-1] == 46) | (raw[2:] == 41) | (raw[2:] == 46))
     columns = [
         np.log1p(size),
         np.log1p(words),

@@ -34,6 +34,7 @@ class Unit:
     name: str
     train: Outcomes
     test: Outcomes | None = None
+    stream: bool = False  # merged from tables that are judged apart too
 
     @property
     def judged(self) -> Outcomes:

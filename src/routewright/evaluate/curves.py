@@ -97,7 +97,7 @@ def gain_over_line(router: Curves, line: Curves) -> Floats:
     step = np.linspace(0.0, 1.0, GRID)
     targets = np.exp(np.log(np.maximum(low, 1e-12)) * (1 - step) + np.log(np.maximum(high, 1e-12)) * step)
     difference = router.at(targets) - line.at(targets)
-    return np.trapezoid(difference, step, axis=-1)
+    return np.asarray(np.trapezoid(difference, step, axis=-1))
 
 
 def aiq(router: Curves, line: Curves) -> Floats:
@@ -110,4 +110,4 @@ def aiq(router: Curves, line: Curves) -> Floats:
     """
     low, high = line.cost.min(axis=-1, keepdims=True), line.cost.max(axis=-1, keepdims=True)
     step = np.linspace(0.0, 1.0, GRID)
-    return np.trapezoid(np.maximum.accumulate(router.at(low + (high - low) * step), axis=-1), step, axis=-1)
+    return np.asarray(np.trapezoid(np.maximum.accumulate(router.at(low + (high - low) * step), axis=-1), step, axis=-1))

@@ -87,6 +87,7 @@ def judge(
             "cost_source": judged.cost_source,
             "tokens_source": judged.tokens_source,
             "dropped": dict(judged.dropped),
+            "stream": unit.stream,
         },
         base.controls(),
         base.line_points(),
@@ -166,7 +167,9 @@ def _policy(base: _Baseline, settings: Settings, runs: Sequence[Replay]) -> Poli
         "gain_over_line": Measure(float(np.mean(gains)), draws.over_seeds(np.stack(gain_draws))),
         "aiq": Measure(float(np.mean(areas)), draws.over_seeds(np.stack(area_draws))),
         "gap_closed": Measure(_ratio(above.mean, room.mean), _ratios(above.draws, room.draws)),
-        "saving": Measure(1 - _ratio(keep_cost.mean, base.best_cost.mean), 1 - _ratios(keep_cost.draws, base.best_cost.draws)),
+        "saving": Measure(
+            1 - _ratio(keep_cost.mean, base.best_cost.mean), 1 - _ratios(keep_cost.draws, base.best_cost.draws)
+        ),
         "quality_at_best_single": keep_quality,
         "cost_at_best_single": keep_cost,
         "difference_at_best_single": keep_quality - base.best_quality,

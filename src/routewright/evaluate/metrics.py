@@ -17,14 +17,15 @@ _ARENA_DEAR, _ARENA_CHEAP = 200.0, 0.0044  # USD per 1,000 queries: the scale's 
 def oracle(quality: Floats, cost: Floats) -> Ints:
     """[Q] the cheapest of the models that do best on each query; cheapest of all where none is right."""
     best = quality >= quality.max(axis=1, keepdims=True) - 1e-9
-    return np.where(best, cost, np.inf).argmin(axis=1).astype(np.int64)
+    return np.asarray(np.where(best, cost, np.inf).argmin(axis=1), dtype=np.int64)
 
 
 def per_task(quality: Floats, cost: Floats, strata: tuple[str, ...]) -> Ints:
     """[Q] the best model of each query's task, chosen on these same queries: an oracle."""
     names, label = np.unique(np.asarray(strata), return_inverse=True)
     best = [
-        int(np.lexsort((cost[label == i].mean(axis=0), -quality[label == i].mean(axis=0)))[0]) for i in range(len(names))
+        int(np.lexsort((cost[label == i].mean(axis=0), -quality[label == i].mean(axis=0)))[0])
+        for i in range(len(names))
     ]
     return np.asarray(best, dtype=np.int64)[label]
 

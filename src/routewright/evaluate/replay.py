@@ -17,6 +17,7 @@ from routewright.evaluate.curves import TARGETS, log_targets, mixtures
 from routewright.evaluate.settings import Settings, value_grid
 from routewright.types import Bools, Floats, Ints
 
+
 @dataclass(frozen=True)
 class Fold:
     """One test part: its rows in the judged table, and the training queries it is validated on."""
@@ -44,7 +45,9 @@ class Replay:
     curve_quality: Floats  # [G, Q] expected quality of the validated mixture aiming at cost target g
     curve_cost: Floats  # [G, Q]
     keep: Ints  # [Q] model chosen at the operating point that keeps the best single model's quality
-    keep_value: tuple[float | None, ...]  # that point's value_usd in each part; None: fell back to the best single model
+    keep_value: tuple[
+        float | None, ...
+    ]  # that point's value_usd in each part; None: fell back to the best single model
     top: Ints  # [Q] model chosen at the point with the best validated quality
     gap: Floats  # [Q] forecast quality gap for two-model pools, empty otherwise
     cost_log_error: float
@@ -75,9 +78,7 @@ def single_models(unit: Unit, settings: Settings, seed: int) -> Reference:
     return Reference(best, cheapest, line_quality, line_cost)
 
 
-def replay(
-    unit: Unit, settings: Settings, seed: int, chosen: Mapping[Job, Chosen], unit_index: int
-) -> Replay:
+def replay(unit: Unit, settings: Settings, seed: int, chosen: Mapping[Job, Chosen], unit_index: int) -> Replay:
     """Put one policy's fits of one seed together."""
     judged, train = unit.judged, unit.train
     n, grid = len(judged), value_grid()
@@ -97,7 +98,7 @@ def replay(
         mean_quality, mean_cost = quality.mean(axis=0), cost.mean(axis=0)
         best, low = _best(mean_quality, mean_cost), _cheapest(mean_quality, mean_cost)
         val_quality, val_cost = _take(quality, seen), _take(cost, seen)  # [V, nontest]
-        at = _keeping(val_quality - quality[:, best], val_cost.mean(axis=1))
+        at = _keeping(val_quality - quality[:, best], val_cost.mean(axis=1), settings.kept_points / 100)
         keep[rows] = best if at is None else final.picks[at]
         keep_value.append(None if at is None else float(grid[at]))
         top[rows] = final.picks[_best(val_quality.mean(axis=1), val_cost.mean(axis=1))]
@@ -110,7 +111,9 @@ def replay(
         every = np.vstack([final.picks, np.full((1, len(rows)), low, dtype=np.int16)])
         curve_quality[:, rows] = weights @ _take(judged.quality[rows], every)
         curve_cost[:, rows] = weights @ _take(judged.cost_usd[rows], every)
-    finals = [c for job, c in chosen.items() if job.seed == seed and (not job.held if unit.test else len(job.held) == 1)]
+    finals = [
+        c for job, c in chosen.items() if job.seed == seed and (not job.held if unit.test else len(job.held) == 1)
+    ]
     return Replay(
         picks,
         curve_quality,
@@ -152,11 +155,13 @@ def _cheapest(quality: Floats, cost: Floats) -> int:
     return int(np.lexsort((-quality, cost))[0])
 
 
-def _keeping(difference: Floats, cost: Floats) -> int | None:
-    """The cheapest point whose mean validated quality is at least the best single model's; None if none is.
+def _keeping(difference: Floats, cost: Floats, kept: float) -> int | None:
+    """The cheapest point that validation says keeps the best single model's quality; None if none does.
 
-    `difference` [V, n] is the policy's quality minus the best single model's on each validation query. Whether the
-    quality was really kept is for the test queries to say.
+    A point passes if its validated quality, less one standard error of the paired difference [V, n], is at most half
+    of `kept` below the best single model's. Without the standard error the cheapest lucky point of a noisy sweep wins;
+    the other half of `kept` is left to the noise of the test queries, which decide whether the quality was kept.
     """
-    passing = np.flatnonzero(difference.mean(axis=1) >= 0)
+    error = difference.std(axis=1) / np.sqrt(difference.shape[1])
+    passing = np.flatnonzero(difference.mean(axis=1) - error >= -kept / 2)
     return int(passing[cost[passing].argmin()]) if len(passing) else None

@@ -7,18 +7,23 @@ Not here: the page (`page.py`) and the terminal (`cli/`).
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
 from routewright import __version__
 from routewright.evaluate.intervals import holm, p_above
 from routewright.evaluate.judge import Json, Measure, PolicyResult, TableResult
+from routewright.evaluate.metrics import entropy_bits
 from routewright.evaluate.settings import CONTROLS, Settings, value_grid
+from routewright.types import Floats
 
 SCHEMA = 1
 
 
-def build(settings: Settings, tables: Sequence[TableResult], stream: str | None, notes: Sequence[str], made: Json) -> Json:
+def build(
+    settings: Settings, tables: Sequence[TableResult], stream: str | None, notes: Sequence[str], made: Json
+) -> Json:
     """The whole report.
 
     Args:
@@ -68,17 +73,16 @@ def pool(tables: Sequence[TableResult]) -> TableResult:
         frontier: list[Json] = [
             {
                 "value_usd": float(value),
-                "quality": float(sum(w * p.frontier[v]["quality"] for w, p in zip(weight, parts, strict=True))),  # type: ignore[operator,misc]
-                "cost_usd": float(sum(w * p.frontier[v]["cost_usd"] for w, p in zip(weight, parts, strict=True))),  # type: ignore[operator,misc]
+                "quality": float(sum(w * p.frontier[v]["quality"] for w, p in zip(weight, parts, strict=True))),
+                "cost_usd": float(sum(w * p.frontier[v]["cost_usd"] for w, p in zip(weight, parts, strict=True))),
             }
             for v, value in enumerate(value_grid())
         ]
-        collapse = {t.name: t.policies[label].facts["collapse"] for t in tables}
         weighted = {
-            k: float(sum(w * p.facts[k] for w, p in zip(weight, parts, strict=True)))  # type: ignore[operator,misc]
+            k: float(sum(w * p.facts[k] for w, p in zip(weight, parts, strict=True)))
             for k in ("line_saving", "fell_back")
         }
-        return PolicyResult(measures, frontier, {**weighted, "collapse": collapse})
+        return PolicyResult(measures, frontier, {**weighted, "collapse": _merged_collapse(tables, label, weight)})
 
     controls = {
         name: {k: mean([t.controls[name][k] for t in tables]) for k in measures}
@@ -96,11 +100,27 @@ def pool(tables: Sequence[TableResult]) -> TableResult:
     )
 
 
+def _merged_collapse(tables: Sequence[TableResult], label: str, weight: Floats) -> Json:
+    """The collapse blocks of tables with different pools as one; informations are weighted means."""
+    blocks: list[Any] = [t.policies[label].facts["collapse"] for t in tables]
+    share: dict[str, float] = {}
+    for w, block in zip(weight, blocks, strict=True):
+        for model, part in block["share"].items():
+            share[model] = share.get(model, 0.0) + float(w) * part
+    return {
+        "share": dict(sorted(share.items(), key=lambda item: -item[1])),
+        "entropy_bits": entropy_bits(np.array(list(share.values()))),
+        **{
+            key: float(sum(w * block[key] for w, block in zip(weight, blocks, strict=True)))
+            for key in ("calls_per_query", "query_information_bits", "task_information_bits")
+        },
+        "collapsed": all(block["collapsed"] for block in blocks),
+    }
+
+
 def _table(settings: Settings, table: TableResult) -> Json:
     asked = [p.label for p in settings.policies]
-    controls: Json = {
-        name: {k: m.json() for k, m in measures.items()} for name, measures in table.controls.items()
-    }
+    controls: Json = {name: {k: m.json() for k, m in measures.items()} for name, measures in table.controls.items()}
     controls["line"] = table.line
     for name in CONTROLS:
         if name in table.policies:

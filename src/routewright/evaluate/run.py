@@ -54,7 +54,9 @@ def check(units: Sequence[Unit], settings: Settings) -> None:
             raise RoutewrightError(f"{unit.name}: no test query is left after dropping those seen in training.")
 
 
-def evaluate(units: Sequence[Unit], settings: Settings, work: Path | None = None, progress: Progress | None = None) -> list[TableResult]:
+def evaluate(
+    units: Sequence[Unit], settings: Settings, work: Path | None = None, progress: Progress | None = None
+) -> list[TableResult]:
     """Cross-fit, replay and judge every policy on every table.
 
     Args:

@@ -18,7 +18,7 @@ from routewright.errors import TableError, UnknownName
 from routewright.outcomes.schema import score_kind
 from routewright.outcomes.split import group_ids
 from routewright.outcomes.table import Scan, read
-from routewright.types import Floats, Ints, Query
+from routewright.types import Bools, Floats, Ints, Query
 
 MOST_INCOMPLETE = 0.2  # of the queries; beyond it the table is not one pool and the user has to say what to drop
 
@@ -84,7 +84,9 @@ def concat(name: str, tables: Sequence[Outcomes]) -> Outcomes:
         raise TableError(f"Scores of kind {' and '.join(kinds)} can not be pooled. Evaluate those tables apart.")
     shared = [m for m in tables[0].models if all(m in t.models for t in tables[1:])]
     if len(shared) < 2:
-        raise TableError(f"{', '.join(t.name for t in tables)} share {len(shared)} model(s); a stream needs at least 2.")
+        raise TableError(
+            f"{', '.join(t.name for t in tables)} share {len(shared)} model(s); a stream needs at least 2."
+        )
     parts = [t.with_models(shared) for t in tables]
     arrays = {key: np.concatenate([getattr(t, key) for t in parts]) for key in _ARRAYS}
     dropped: dict[str, int] = {}
@@ -126,7 +128,8 @@ def load(path: str | Path | Scan, models: Sequence[str] | None = None) -> Outcom
             if name not in present:
                 raise UnknownName(f"model of {scan.name}", name, scan.frame.select("model").unique().collect()["model"])
     facts = frame.group_by(uid).agg(
-        pl.first("query_id", "dataset", "task", "query"), (pl.col("query").hash().n_unique() > 1).alias("differs")
+        pl.first("query_id", "dataset", "task", "query"),
+        (pl.col("query").hash().n_unique() > 1).alias("differs"),
     )
     # Ids in order of appearance keep a table's own order, whatever the engine does with threads.
     order = cells.select(pl.col("uid").unique(maintain_order=True)).with_row_index("row")
@@ -169,7 +172,7 @@ def _refuse_duplicates(scan: Scan, cells: pl.DataFrame, row: Ints, column: Ints)
 
 def _scatter(
     cells: pl.DataFrame, row: Ints, column: Ints, shape: tuple[int, int]
-) -> tuple[dict[str, Floats], np.ndarray[tuple[int, ...], np.dtype[np.bool_]]]:
+) -> tuple[dict[str, Floats], Bools]:
     flat = row * shape[1] + column
     size = shape[0] * shape[1]
     count = np.bincount(flat, minlength=size)
@@ -206,11 +209,11 @@ def _dense(
     queries: pl.DataFrame,
     names: list[str],
     arrays: dict[str, Floats],
-    complete: np.ndarray[tuple[int, ...], np.dtype[np.bool_]],
+    complete: Bools,
     kind: str,
     sources: dict[str, str],
 ) -> Outcomes:
-    keep = complete.all(axis=1)
+    keep: Bools = np.asarray(complete.all(axis=1))
     n_dropped = int((~keep).sum())
     if n_dropped > MOST_INCOMPLETE * len(keep):
         share = complete.mean(axis=0)

@@ -35,7 +35,9 @@ def files_of(path: Path) -> list[Path]:
     if path.is_dir():
         found = sorted(p for p in path.iterdir() if p.suffix == ".parquet" and not p.name.startswith("."))
         if not found:
-            raise TableError(f"{path} holds no .parquet file. Expected an outcome table; `routewright import` makes one.")
+            raise TableError(
+                f"{path} holds no .parquet file. Expected an outcome table; `routewright import` makes one."
+            )
         return found
     if not path.exists():
         raise TableError(f"{path} does not exist. Expected an outcome table (a Parquet file, or a folder of them).")
@@ -85,7 +87,9 @@ def _open(file: Path) -> tuple[pl.LazyFrame, set[str]]:
         )
     for name, column in COLUMNS.items():
         if name in schema and not _castable(schema[name], column.dtype):
-            raise TableError(f"{file}: column {name} has type {schema[name]}, expected {column.dtype} ({column.meaning}).")
+            raise TableError(
+                f"{file}: column {name} has type {schema[name]}, expected {column.dtype} ({column.meaning})."
+            )
     columns = []
     for name, column in COLUMNS.items():
         if name in schema:
@@ -115,7 +119,9 @@ def _validate_rows(scan: Scan) -> None:
     for i, (bad, what, next_step) in enumerate(rules):
         n = counts[str(i)][0]
         if n:
-            row = scan.frame.filter(bad).select("query_id", "model", "score", "cost_usd", "score_kind").head(1).collect()
+            row = (
+                scan.frame.filter(bad).select("query_id", "model", "score", "cost_usd", "score_kind").head(1).collect()
+            )
             raise TableError(f"{scan.path}: {n} row(s) {what}, first {_show(row.row(0, named=True))}. {next_step}")
 
 
@@ -127,15 +133,27 @@ def _rules() -> list[tuple[pl.Expr, str, str]]:
         for name in ("query_id", "query", "model")
     ]
     rules += [
-        (pl.col(name).is_null(), f"have no {name}", "Expected a number; drop rows that were never run or scored.")
+        (
+            pl.col(name).is_null(),
+            f"have no {name}",
+            "Expected a number; drop rows that were never run or scored.",
+        )
         for name in ("score", "cost_usd")
     ]
     rules += [
-        (pl.col(name).cast(pl.Float64).is_finite().not_().fill_null(False), f"have a {name} that is not finite", "")
+        (
+            pl.col(name).cast(pl.Float64).is_finite().not_().fill_null(False),
+            f"have a {name} that is not finite",
+            "",
+        )
         for name in NUMERIC
     ]
     rules += [
-        ((score < 0) | (score > 1), "have a score outside [0, 1]", "Rescale scores to fractions before importing."),
+        (
+            (score < 0) | (score > 1),
+            "have a score outside [0, 1]",
+            "Rescale scores to fractions before importing.",
+        ),
         (cost < 0, "have a negative cost_usd", "Costs are USD per call and never negative."),
         (
             pl.col("score_kind").is_in(kinds).not_().fill_null(False),

@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from routewright.types import Floats
+from routewright.types import Floats, Ints
 
 Parameters = dict[str, Floats]
 _FIRST, _SECOND, _EPS = 0.9, 0.999, 1e-8
@@ -72,7 +72,7 @@ def descend(
     return best
 
 
-def hold_out(n: int, seed: int, share: float = 0.15) -> tuple[np.ndarray, np.ndarray]:  # type: ignore[type-arg]
+def hold_out(n: int, seed: int, share: float = 0.15) -> tuple[Ints, Ints]:
     """Row indices to train on and to hold out, at least one each."""
     order = np.random.default_rng(seed).permutation(n)
     cut = min(max(1, int(n * share)), n - 1)

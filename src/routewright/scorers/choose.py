@@ -121,4 +121,5 @@ def _argmax(gains: Floats, cost: Floats) -> Ints:
     rows = np.flatnonzero(tied.sum(axis=1) > 1)
     if len(rows):
         best[rows] = np.where(tied[rows], cost[rows], np.inf).argmin(axis=1)
-    return best.astype(np.int64)
+    chosen: Ints = best.astype(np.int64)
+    return chosen

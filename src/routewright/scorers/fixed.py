@@ -26,7 +26,7 @@ class FixedConfig(Config):
 class Fixed(Blind):
     """Forecasts each model's mean and rules out all models but one."""
 
-    Config = FixedConfig
+    Config: ClassVar[type[Config]] = FixedConfig
     kind: ClassVar[str] = "fixed"
     summary: ClassVar[str] = "always one model, by default the best in training (control)"
     config: FixedConfig

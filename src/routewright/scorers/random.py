@@ -20,4 +20,5 @@ class Random(Blind):
 
     def _allowed(self, queries: Sequence[Query]) -> Bools | None:
         drawn = [zlib.crc32(q.text.encode("utf-8", "replace"), self.seed) % len(self.models) for q in queries]
-        return np.arange(len(self.models)) == np.array(drawn, dtype=np.int64)[:, None]
+        mine: Bools = np.arange(len(self.models)) == np.array(drawn, dtype=np.int64)[:, None]
+        return mine

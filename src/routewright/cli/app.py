@@ -1,0 +1,39 @@
+"""The verbs, put together."""
+
+from __future__ import annotations
+
+import typer
+
+from routewright.cli.demo import demo
+from routewright.cli.evaluate import evaluate
+from routewright.cli.import_ import import_table
+from routewright.cli.inspect import inspect
+from routewright.cli.policies import policies
+from routewright.cli.route import route
+from routewright.cli.train import train
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Learn which model should answer, prove the saving on recorded outcomes, then serve it.",
+)
+app.command("import")(import_table)
+app.command()(inspect)
+app.command()(evaluate)
+app.command()(train)
+app.command()(route)
+app.command()(policies)
+app.command()(demo)
+
+
+@app.callback()
+def version(
+    show: bool = typer.Option(False, "--version", help="Print the version and leave.", is_eager=True),
+) -> None:
+    """Shared options."""
+    if show:
+        from routewright import __version__
+
+        typer.echo(__version__)
+        raise typer.Exit

@@ -1,0 +1,60 @@
+"""What the verbs share: printing tables that fit a narrow terminal, reading `key=value`, showing progress."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from routewright.errors import ConfigError
+
+console = Console(highlight=False)
+
+
+def pairs(values: Sequence[str], option: str) -> dict[str, Any]:
+    """`["k=3", "name=x"]` as {"k": 3, "name": "x"}; values are JSON where they parse as it, else text."""
+    out: dict[str, Any] = {}
+    for text in values:
+        key, sign, value = text.partition("=")
+        if not sign or not key:
+            raise ConfigError(f"{option} {text!r} is not of the form key=value.")
+        try:
+            out[key] = json.loads(value)
+        except json.JSONDecodeError:
+            out[key] = value
+    return out
+
+
+@contextmanager
+def progress(what: str) -> Iterator[Any]:
+    """A bar on standard error while the block runs; the block calls it with (done, total, note)."""
+    bar = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=24),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(compact=True),
+        TextColumn("{task.fields[note]}"),
+        console=Console(stderr=True),
+        transient=True,
+    )
+    with bar:
+        task = bar.add_task(what, total=None, note="")
+        yield lambda done, total, note: bar.update(task, completed=done, total=total, note=note)
+
+
+def points(value: Mapping[str, float] | None, signed: bool = True) -> str:
+    """An interval of fractions as points: `+1.9 [+1.2, +2.8]`."""
+    if value is None:
+        return "not proven"
+    form = "{:+.1f}" if signed else "{:.1f}"
+    mean, low, high = (form.format(100 * value[k]) for k in ("mean", "low", "high"))
+    return f"{mean} [{low}, {high}]"
+
+
+def usd(value: float) -> str:
+    """USD with three significant digits, without an exponent where it can be read."""
+    return f"{value:.3g}" if value == 0 or 1e-4 <= abs(value) < 1e5 else f"{value:.2e}"

@@ -1,0 +1,163 @@
+"""A small simulated pool with a known optimum, for demonstrations and tests. Nothing here was answered by a real model.
+
+Queries come from five families of templates; each has a difficulty that shows in its words and numbers. Model m answers
+query q right with probability
+
+    p[q, m] = sigmoid( ability[m, family(q)] - difficulty(q) )
+
+and costs tokens x price. Because p is known, so is the best any router could do.
+
+    python -m routewright.outcomes.simulated        # writes the table that ships with the package again
+"""
+
+from __future__ import annotations
+
+import itertools
+from importlib.resources import files
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from routewright.outcomes.table import write
+from routewright.types import Floats
+
+TABLE = Path(str(files("routewright") / "data" / "simulated.parquet"))
+NAME = "simulated"
+
+# model: USD per million tokens in, out; verbosity; abilities in arithmetic, facts, code, text, logic
+POOL: dict[str, tuple[float, float, float, tuple[float, float, float, float, float]]] = {
+    "sim-large": (3.0, 15.0, 1.0, (2.6, 2.9, 2.6, 2.8, 2.2)),
+    "sim-medium": (0.8, 4.0, 1.0, (1.4, 1.9, 1.2, 2.4, 0.6)),
+    "sim-small": (0.1, 0.4, 0.8, (0.2, 0.4, -0.4, 1.4, -0.8)),
+    "sim-coder": (0.3, 1.2, 1.4, (0.9, -0.6, 2.5, 0.2, 0.4)),
+    "sim-mathematician": (0.4, 1.6, 2.2, (2.5, -0.4, 0.8, 0.0, 1.9)),
+    "sim-encyclopedia": (0.2, 0.8, 0.6, (-0.6, 2.7, -0.8, 1.2, -0.6)),
+}
+_PEOPLE = ("Ada", "Bela", "Carlos", "Dana", "Emre", "Fatou", "Goran", "Hana", "Ines", "Jonas", "Kofi", "Lena")
+_THINGS = ("apples", "tickets", "notebooks", "bricks", "coins", "stamps", "litres of paint", "chairs")
+_PLACES = ("Zurich", "Nairobi", "Lima", "Osaka", "Tartu", "Quito", "Lagos", "Graz", "Hobart", "Oulu", "Tunis", "Leeds")
+_RARE = ("a minor treaty signed in", "the lesser-known botanist born in", "the guild records kept in", "the dialect of")
+_COMMON = ("the largest museum in", "the river that flows through", "the country that contains", "the population of")
+_CODE_EASY = ("adds two numbers", "reverses a string", "counts the vowels of a word", "returns the maximum of a list")
+_CODE_HARD = (
+    "reverses a linked list in groups of k",
+    "finds the strongly connected components of a graph",
+    "evaluates a regular expression with back-references",
+    "balances a red-black tree after deletion",
+)
+_TEXT = ("Summarise this letter in one sentence", "Make this notice more polite", "Translate this greeting into French")
+
+
+def _arithmetic(rng: np.random.Generator) -> tuple[str, float]:
+    steps = int(rng.integers(1, 5))
+    size = 10 ** int(rng.integers(1, 4))
+    text = f"{rng.choice(_PEOPLE)} has {rng.integers(2, size)} {rng.choice(_THINGS)}"
+    verbs = ("buys", "gives away", "loses", "finds", "sells")
+    for _ in range(steps):
+        text += f", then {rng.choice(verbs)} {rng.integers(2, size)}"
+    return text + ". How many are left?", 0.7 * steps + 0.5 * np.log10(size) - 1.6
+
+
+def _fact(rng: np.random.Generator) -> tuple[str, float]:
+    rare = rng.random() < 0.5
+    return f"What is known about {rng.choice(_RARE if rare else _COMMON)} {rng.choice(_PLACES)}?", 1.6 if rare else -0.8
+
+
+def _code(rng: np.random.Generator) -> tuple[str, float]:
+    hard = rng.random() < 0.5
+    language = str(rng.choice(["Python", "Rust", "Go"]))
+    task = rng.choice(_CODE_HARD if hard else _CODE_EASY)
+    return f"Write a {language} function that {task}.", (1.7 if hard else -0.7) + (0.4 if language == "Rust" else 0.0)
+
+
+def _text(rng: np.random.Generator) -> tuple[str, float]:
+    n = int(rng.integers(1, 9))
+    body = " ".join(
+        f"{rng.choice(_PEOPLE)} wrote about {rng.choice(_THINGS)} from {rng.choice(_PLACES)}." for _ in range(n)
+    )
+    return f"{rng.choice(_TEXT)}: {body}", -1.0 + 0.15 * n
+
+
+def _logic(rng: np.random.Generator) -> tuple[str, float]:
+    n = int(rng.integers(3, 7))
+    people = list(rng.permutation(_PEOPLE)[:n])
+    clues = " ".join(f"{a} sits left of {b}." for a, b in itertools.pairwise(people))
+    return f"{n} people sit in a row. {clues} Who sits in the middle?", 0.6 * n - 2.0
+
+
+_FAMILIES = {"arithmetic": _arithmetic, "facts": _fact, "code": _code, "text": _text, "logic": _logic}
+
+
+def simulate(n_queries: int, seed: int = 0) -> pl.DataFrame:
+    """A table of `n_queries` x `POOL`, with the extra columns `true_quality` and `true_cost_usd`."""
+    rng = np.random.default_rng(seed)
+    names = list(_FAMILIES)
+    queries: dict[str, tuple[str, float]] = {}
+    while len(queries) < n_queries:
+        family = names[int(rng.integers(len(names)))]
+        text, difficulty = _FAMILIES[family](rng)
+        suffix = "" if text not in queries else f" (variant {len(queries)})"
+        queries[text + suffix] = (family, difficulty)
+    rows = []
+    for i, (text, (family, difficulty)) in enumerate(queries.items()):
+        tokens_in = 8 + len(text) // 4
+        base_out = {"arithmetic": 90, "facts": 60, "code": 220, "text": 80, "logic": 160}[family] * (
+            1 + 0.2 * difficulty
+        )
+        for model, (usd_in, usd_out, verbosity, ability) in POOL.items():
+            p = 1 / (1 + np.exp(difficulty - ability[names.index(family)]))
+            expected_out = max(8.0, base_out * verbosity)
+            tokens_out = max(1, round(expected_out * rng.lognormal(-0.03125, 0.25)))
+            rows.append(
+                {
+                    "dataset": NAME,
+                    "task": family,
+                    "query_id": f"sim-{i:05d}",
+                    "query": text,
+                    "model": model,
+                    "score": float(rng.random() < p),
+                    "score_kind": "correct",
+                    "metric": "simulated",
+                    "prompt_tokens": tokens_in,
+                    "completion_tokens": tokens_out,
+                    "tokens_source": "simulated",
+                    "cost_usd": (tokens_in * usd_in + tokens_out * usd_out) / 1e6,
+                    "cost_source": "simulated tokens x simulated prices",
+                    "true_quality": float(p),
+                    "true_cost_usd": (tokens_in * usd_in + expected_out * usd_out) / 1e6,
+                }
+            )
+    return pl.DataFrame(rows).with_columns(
+        pl.col("score").cast(pl.Float32), pl.col("prompt_tokens", "completion_tokens").cast(pl.Int32)
+    )
+
+
+def optimum(path: Path = TABLE) -> float:
+    """Gain over the line, in units of score, of a router that knows every probability and expected cost."""
+    from routewright.evaluate.curves import Curves, gain_over_line, log_targets, mixtures
+
+    frame = pl.read_parquet(path, columns=["query_id", "model", "score", "cost_usd", "true_quality", "true_cost_usd"])
+
+    def grid(column: str) -> Floats:
+        wide = frame.pivot(on="model", index="query_id", values=column).select(list(POOL))
+        return wide.to_numpy().astype(np.float64)
+
+    quality, cost, p, c = (grid(name) for name in ("score", "cost_usd", "true_quality", "true_cost_usd"))
+    rows = np.arange(len(p))
+    best, low = int(p.mean(axis=0).argmax()), int(c.mean(axis=0).argmin())
+    targets = log_targets(c[:, low].mean(), c[:, best].mean())
+    line = mixtures(c.mean(axis=0), p.mean(axis=0), targets)
+    picks = [(value * p - c).argmax(axis=1) for value in np.logspace(-6, 3, 200)]
+    points_q, points_c = (np.array([x[rows, k].mean() for k in picks]) for x in (p, c))
+    mine = mixtures(points_c, points_q, targets)
+    got_q, got_c = (np.array([x[rows, k].mean() for k in picks]) for x in (quality, cost))
+    return float(
+        gain_over_line(
+            Curves(mine @ got_c, mine @ got_q), Curves(line @ cost.mean(axis=0), line @ quality.mean(axis=0))
+        )
+    )
+
+
+if __name__ == "__main__":
+    write(simulate(600), TABLE)
