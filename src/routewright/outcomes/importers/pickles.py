@@ -190,7 +190,7 @@ def read_frame(file: Path) -> dict[str, list[Any]]:
 def _check_sizes(stream: Any, size: int) -> None:
     """Walk over the pickle without running it: forged lengths and memo numbers would claim memory unread."""
     for opcode, argument, _ in pickletools.genops(stream):
-        if opcode.name in ("PUT", "BINPUT", "LONG_BINPUT") and argument > size:
+        if opcode.name in ("PUT", "BINPUT", "LONG_BINPUT") and int(argument or 0) > size:
             raise TableError(f"The pickle numbers an object {argument}, but has {size} bytes. Is the file whole?")
 
 
