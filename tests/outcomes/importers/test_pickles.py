@@ -140,7 +140,7 @@ def test_random_damage_never_ends_in_anything_but_an_error(pandas_pickle: Callab
     path = tmp_path / "f.pkl"
     pandas_pickle(path, pl.DataFrame(WIDE))
     whole, rng, refused = path.read_bytes(), random.Random(0), 0
-    for _ in range(3000):
+    for _ in range(800):
         data = bytearray(whole)
         for _ in range(rng.randint(1, 4)):
             at = rng.randrange(len(data))
@@ -153,7 +153,7 @@ def test_random_damage_never_ends_in_anything_but_an_error(pandas_pickle: Callab
             read_frame(path)
         except TableError:
             refused += 1
-    assert refused > 1500
+    assert refused > 400
 
 
 def test_a_truncated_pickle_is_refused(pandas_pickle: Callable[..., None], tmp_path: Path) -> None:
