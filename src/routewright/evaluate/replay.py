@@ -98,17 +98,18 @@ def replay(unit: Unit, settings: Settings, seed: int, chosen: Mapping[Job, Chose
         mean_quality, mean_cost = quality.mean(axis=0), cost.mean(axis=0)
         best, low = _best(mean_quality, mean_cost), _cheapest(mean_quality, mean_cost)
         val_quality, val_cost = _take(quality, seen), _take(cost, seen)  # [V, nontest]
-        at = _keeping(val_quality - quality[:, best], val_cost.mean(axis=1), settings.kept_points / 100)
+        ends = _validated_ends(unit, settings, seed, part)  # [2, nontest]: cheapest and best single model
+        end_quality, end_cost = _take(quality, ends), _take(cost, ends)
+        at = _keeping(val_quality - end_quality[1], val_cost.mean(axis=1), settings.kept_points / 100)
         keep[rows] = best if at is None else final.picks[at]
         keep_value.append(None if at is None else float(grid[at]))
         top[rows] = final.picks[_best(val_quality.mean(axis=1), val_cost.mean(axis=1))]
-        # The curve: mixtures of the policy's own points, and of the cheapest single model below the cheapest of them.
-        points_cost = np.append(val_cost.mean(axis=1), mean_cost[low])
-        points_quality = np.append(val_quality.mean(axis=1), mean_quality[low])
-        if points_cost[-1] >= points_cost[:-1].min():
-            points_quality[-1] = -np.inf
+        # The curve: mixtures of the policy's own points and of the line's two ends, which anybody can fall back to.
+        points_cost = np.concatenate([val_cost.mean(axis=1), end_cost.mean(axis=1)])
+        points_quality = np.concatenate([val_quality.mean(axis=1), end_quality.mean(axis=1)])
         weights = mixtures(points_cost, points_quality, log_targets(mean_cost[low], mean_cost[best]))
-        every = np.vstack([final.picks, np.full((1, len(rows)), low, dtype=np.int16)])
+        singles = np.repeat(np.array([[low], [best]], dtype=np.int16), len(rows), axis=1)
+        every = np.vstack([final.picks, singles])
         curve_quality[:, rows] = weights @ _take(judged.quality[rows], every)
         curve_cost[:, rows] = weights @ _take(judged.cost_usd[rows], every)
     finals = [
@@ -140,6 +141,23 @@ def _validation(
         mine: Bools = fold_of(unit, settings, seed)[fit.rows] == j
         picks[:, fit.rows[mine]] = fit.picks[:, mine]
     return picks[:, part.nontest]
+
+
+def _validated_ends(unit: Unit, settings: Settings, seed: int, part: Fold) -> NDArray[np.int16]:
+    """[2, nontest] cheapest and best single model for each validation query, chosen without its fold and the test part.
+
+    A policy is validated on queries its fits have not seen. The best of fifty models on the very queries it is quoted
+    on looks better than it is, so the single models are validated the same way.
+    """
+    fold = fold_of(unit, settings, seed)
+    ends = np.zeros((2, len(unit.train)), dtype=np.int16)
+    for j in range(settings.folds):
+        if j == part.key:
+            continue
+        seen = part.nontest[fold[part.nontest] != j]
+        quality, cost = unit.train.quality[seen].mean(axis=0), unit.train.cost_usd[seen].mean(axis=0)
+        ends[:, fold == j] = np.array([[_cheapest(quality, cost)], [_best(quality, cost)]])
+    return ends[:, part.nontest]
 
 
 def _take(values: Floats, picks: NDArray[np.int16]) -> Floats:
