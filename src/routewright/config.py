@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import json
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -33,9 +33,21 @@ def parse(kind: type[C], values: Mapping[str, Any], where: str) -> C:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"]) or "configuration"
         if first["type"] == "extra_forbidden":
-            known = ", ".join(kind.model_fields) or "none"
+            known = ", ".join(_at(kind, first["loc"]).model_fields) or "none"
             raise ConfigError(f"Unknown key {key!r} in {where}. Known: {known}.") from None
-        raise ConfigError(f"{key} = {str(first['input'])[:80]!r} in {where}: {first['msg']}.") from None
+        said = first["msg"].removeprefix("Value error, ").rstrip(".")
+        raise ConfigError(f"{key} = {repr(first['input'])[:80]} in {where}: {said}.") from None
+
+
+def _at(kind: type[Config], loc: Sequence[int | str]) -> type[Config]:
+    """The configuration that the key at `loc` sits in, which may be nested in lists of the outermost one."""
+    for part in loc[:-1]:
+        if isinstance(part, str) and part in kind.model_fields:
+            inside = [kind.model_fields[part].annotation]
+            for hint in inside:
+                inside += get_args(hint)
+            kind = next((t for t in inside if isinstance(t, type) and issubclass(t, Config)), kind)
+    return kind
 
 
 def read_toml(path: str | Path) -> dict[str, Any]:

@@ -8,11 +8,19 @@ keeps its traceback.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 
 class RoutewrightError(Exception):
     """Base of every error that Routewright raises on purpose."""
+
+    def __reduce__(self) -> tuple[Callable[..., RoutewrightError], tuple[type[RoutewrightError], str]]:
+        """Workers send errors home by pickle, which would call a subclass's `__init__` with the finished message."""
+        return _again, (type(self), str(self))
+
+
+def _again(kind: type[RoutewrightError], message: str) -> RoutewrightError:
+    return kind.__new__(kind, message)
 
 
 class UnknownName(RoutewrightError):

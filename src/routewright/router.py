@@ -13,7 +13,6 @@ import hashlib
 import json
 import os
 import shutil
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from routewright.encoders import Encoder, build_encoder, restore_encoder
-from routewright.errors import RouterError
+from routewright.errors import MissingExtra, RouterError, TableError
 from routewright.outcomes.dense import Outcomes
 from routewright.scorers import Scorer, build_scorer, restore_scorer
 from routewright.scorers.choose import allowed, decide, utility
@@ -113,10 +112,11 @@ class Router:
         from safetensors.numpy import save_file
 
         folder = Path(folder)
-        if folder.exists() and (not folder.is_dir() or (any(folder.iterdir()) and not (folder / _FACTS).exists())):
-            raise RouterError(f"{folder} exists and is not a saved router. Choose another --out, or remove it.")
+        refuse_target(folder)
         folder.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+        temporary, old = (folder.with_name(f".{folder.name}.{os.getpid()}.{end}") for end in ("part", "old"))
+        shutil.rmtree(temporary, ignore_errors=True)
+        temporary.mkdir()
         try:
             encoder_arrays, encoder_meta = self.encoder.state()
             scorer_arrays, scorer_meta = self.scorer.state()
@@ -126,6 +126,7 @@ class Router:
             facts = {
                 "format": FORMAT,
                 "fingerprint": fingerprint(self.models),
+                "sha256": _digest(temporary / _ARRAYS),
                 "models": list(self.models),
                 "encoder": {"kind": self.encoder.kind, "meta": encoder_meta},
                 "scorer": {"kind": self.scorer.kind, "meta": scorer_meta},
@@ -134,14 +135,28 @@ class Router:
             }
             (temporary / _FACTS).write_text(json.dumps(facts, indent=2), encoding="utf-8")
             if folder.exists():
-                old = folder.with_name(f".{folder.name}.{os.getpid()}.old")
                 os.replace(folder, old)
-                os.replace(temporary, folder)
+                try:
+                    os.replace(temporary, folder)
+                except BaseException:
+                    os.replace(old, folder)
+                    raise
                 shutil.rmtree(old)
             else:
                 os.replace(temporary, folder)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
+
+
+def refuse_target(folder: Path) -> None:
+    """Refuse to save over what is not a router; called before training too, which takes longer than looking."""
+    if folder.exists() and (not folder.is_dir() or (any(folder.iterdir()) and not (folder / _FACTS).exists())):
+        raise RouterError(f"{folder} exists and is not a saved router. Choose another --out, or remove it.")
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _reason(forecast: Forecast, model: str, value_usd: float, choices: Sequence[str]) -> str:
@@ -184,11 +199,15 @@ def load(folder: str | Path, models: Sequence[str] | None = None) -> Router:
                 f"{folder} has router format {facts['format']}, this version reads {FORMAT}. Train it again."
             )
         arrays = load_file(folder / _ARRAYS)
+        if _digest(folder / _ARRAYS) != facts["sha256"]:
+            raise RouterError(f"{folder}: {_ARRAYS} is not the file that was saved. Train the router again.")
         if fingerprint(facts["models"]) != facts["fingerprint"]:
             raise RouterError(f"{folder}: the list of models was changed after training. Train the router again.")
         encoder = restore_encoder(facts["encoder"]["kind"], _part(arrays, "encoder."), facts["encoder"]["meta"])
         scorer = restore_scorer(facts["scorer"]["kind"], _part(arrays, "scorer."), facts["scorer"]["meta"])
-    except RouterError:
+        presets = {str(name): float(value) for name, value in facts["presets"].items()}
+        about = dict(facts["about"])
+    except (RouterError, MissingExtra):
         raise
     except Exception as error:  # a damaged file can break anywhere in reading it; the cause stays attached
         raise RouterError(
@@ -202,7 +221,7 @@ def load(folder: str | Path, models: Sequence[str] | None = None) -> Router:
             f"{folder} was trained for another pool (fingerprint {facts['fingerprint']}, expected {fingerprint(models)}; "
             f"differing: {', '.join(missing) or 'the order'}). Train a router on this pool."
         )
-    return Router(encoder, scorer, facts["presets"], facts["about"])
+    return Router(encoder, scorer, presets, about)
 
 
 def _part(arrays: Mapping[str, Any], prefix: str) -> dict[str, Any]:
@@ -219,6 +238,8 @@ def fit(
     seed: int = 0,
 ) -> Router:
     """Fit an encoder and a scorer on all of a table."""
+    if len(outcomes.models) < 2:
+        raise TableError(f"{outcomes.name} has outcomes of {len(outcomes.models)} model; routing needs at least 2.")
     text = build_encoder(encoder, encoder_options)
     texts = [q.text for q in outcomes.queries]
     text.fit(texts)

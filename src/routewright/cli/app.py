@@ -27,13 +27,18 @@ app.command()(policies)
 app.command()(demo)
 
 
-@app.callback()
-def version(
-    show: bool = typer.Option(False, "--version", help="Print the version and leave.", is_eager=True),
-) -> None:
-    """Shared options."""
+def _version(show: bool) -> None:
     if show:
         from routewright import __version__
 
         typer.echo(__version__)
         raise typer.Exit
+
+
+@app.callback()
+def shared(
+    version: bool = typer.Option(
+        False, "--version", help="Print the version and leave.", callback=_version, is_eager=True
+    ),
+) -> None:
+    """Options of the command itself."""

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from routewright.cli.show import console
+from routewright.cli.show import console, refuse_out
 
 QUERY = "Write a Python function that reverses a linked list in groups of k."
 
@@ -21,18 +21,20 @@ def demo(
     from routewright.cli.inspect import examine
     from routewright.cli.route import route
     from routewright.cli.train import train
-    from routewright.evaluate.settings import Part, Settings
+    from routewright.config import parse
+    from routewright.evaluate.settings import Settings
     from routewright.evaluate.tables import plan
     from routewright.outcomes.simulated import TABLE, optimum
 
+    names = ("routewright", "ridge", "gbdt", "task_mean")
+    settings = parse(Settings, {"policies": names, "seeds": seeds}, "the command line")
+    refuse_out(out)
     console.print(f"1. A table of recorded outcomes (simulated): {TABLE.name}")
     facts = examine(TABLE)
     console.print(
         f"   {facts['queries']} queries x {len(facts['models'])} models, oracle {100 * facts['oracle']['quality']:.1f}%"
     )
     console.print("2. Judge policies on it, cross-fitted, against the controls")
-    names = ("routewright", "ridge", "gbdt", "task_mean")
-    settings = Settings(policies=tuple(Part(kind=name) for name in names), seeds=seeds)
     report = judge_plan(plan([TABLE]), settings, out, "routewright demo")
     show(report)
     console.print(f"the simulator's own optimum, knowing every probability: gain {100 * optimum(TABLE):+.1f} points")

@@ -16,7 +16,7 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from routewright.cli.show import console, points, progress, usd
+from routewright.cli.show import console, points, progress, refuse_out, usd
 
 
 def evaluate(
@@ -41,6 +41,7 @@ def evaluate(
     """Judge policies on recorded outcomes against hard baselines; an interrupted run resumes."""
     from routewright.evaluate.tables import plan
 
+    refuse_out(out)
     settings = _settings(config, policies, seeds, encoder, folds, draws, jobs)
     reprice = None
     if prices is not None:
@@ -69,7 +70,6 @@ def judge_plan(what: Any, settings: Any, out: Path, command: str) -> dict[str, A
     from routewright.outcomes.table import beside
 
     check(what.units, settings)
-    out.mkdir(parents=True, exist_ok=True)
     with progress("fits") as bar:
         results = evaluate(what.units, settings, out / "work", bar)
     made: dict[str, object] = {
@@ -105,7 +105,7 @@ def show(report: Mapping[str, Any]) -> None:
 def _show_one(title: str, part: Mapping[str, Any]) -> None:
     from routewright.scorers import SCORERS
 
-    console.print(f"\n[bold]{title}[/bold]")
+    console.print(f"\n{title}", style="bold")
     single, oracle = part["controls"]["best_single"], part["controls"]["oracle"]
     console.print(
         f"best single {100 * single['quality']['mean']:.1f}% at {usd(1000 * single['cost_usd']['mean'])} USD / 1,000, "
@@ -165,6 +165,10 @@ def _streams(values: list[str]) -> dict[str, list[str]]:
     for text in values:
         name, sign, members = text.partition("=")
         if not sign or not name or not members:
-            raise ConfigError(f"--stream {text!r} is not of the form NAME=A,B,...")
+            raise ConfigError(
+                f"--stream {text!r} is not of the form NAME=A,B,... Expected a name and tables, by their names."
+            )
+        if name in out:
+            raise ConfigError(f"--stream {name!r} is given twice. Expected each name once.")
         out[name] = [m for m in members.split(",") if m]
     return out

@@ -23,8 +23,9 @@ def inspect(
     if as_json:
         typer.echo(json.dumps(facts, indent=2))
         return
+    console.print(facts["name"], style="bold", end="")
     console.print(
-        f"[bold]{facts['name']}[/bold]: {facts['queries']} queries ({facts['distinct_queries']} distinct) x "
+        f": {facts['queries']} queries ({facts['distinct_queries']} distinct) x "
         f"{len(facts['models'])} models, scores: {facts['score_kind']}, tasks: {facts['tasks']}"
     )
     for why, n in facts["dropped"].items():

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -12,7 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from routewright.errors import ConfigError
 
-console = Console(highlight=False)
+console = Console(highlight=False, markup=False, emoji=False)  # a model may well be called "llama[4bit]"
 
 
 def pairs(values: Sequence[str], option: str) -> dict[str, Any]:
@@ -29,17 +31,28 @@ def pairs(values: Sequence[str], option: str) -> dict[str, Any]:
     return out
 
 
+def refuse_out(out: Path) -> None:
+    """Refuse an --out that can not become a folder, before anything long starts; creates nothing."""
+    nearest = next(path for path in (out, *out.absolute().parents) if path.exists())
+    if not nearest.is_dir():
+        raise ConfigError(f"--out {out}: {nearest} is a file. Expected a folder, or a name that is free.")
+    if not os.access(nearest, os.W_OK | os.X_OK):
+        raise ConfigError(f"--out {out}: {nearest} can not be written to. Expected a folder of yours.")
+
+
 @contextmanager
 def progress(what: str) -> Iterator[Any]:
     """A bar on standard error while the block runs; the block calls it with (done, total, note)."""
+    err = Console(stderr=True)
     bar = Progress(
         TextColumn("{task.description}"),
         BarColumn(bar_width=24),
         MofNCompleteColumn(),
         TimeRemainingColumn(compact=True),
         TextColumn("{task.fields[note]}"),
-        console=Console(stderr=True),
+        console=err,
         transient=True,
+        disable=not err.is_terminal,  # it would leave an empty line in a log
     )
     with bar:
         task = bar.add_task(what, total=None, note="")

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from routewright.cli.show import console, pairs, usd
+from routewright.cli.show import console, pairs, refuse_out, usd
 
 
 def train(
@@ -17,25 +17,31 @@ def train(
     encoder: Annotated[str, typer.Option(help="Encoder.")] = "hashing",
     option: Annotated[list[str] | None, typer.Option(help="Option of the policy, key=value; repeatable.")] = None,
     models: Annotated[str, typer.Option(help="Only these models, separated by commas.")] = "",
-    seed: Annotated[int, typer.Option(help="Random seed.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Random seed.")] = 0,
     presets: Annotated[bool, typer.Option(help="Cross-fit once to find the presets q100, q99, q95.")] = True,
 ) -> None:
     """Train a router on recorded outcomes and save it (safetensors and JSON)."""
+    from routewright.encoders import build_encoder
     from routewright.evaluate.presets import presets as find
     from routewright.evaluate.settings import Part
     from routewright.outcomes import load
     from routewright.outcomes.dense import concat
-    from routewright.router import fit
+    from routewright.router import fit, refuse_target
+    from routewright.scorers import build_scorer
 
+    options = pairs(option or [], "--option")
+    build_scorer(policy, options, seed)
+    build_encoder(encoder)
+    refuse_out(out)
+    refuse_target(out)
     loaded = [load(path, [m for m in models.split(",") if m] or None) for path in tables]
     data = loaded[0] if len(loaded) == 1 else concat("+".join(t.name for t in loaded), loaded)
-    options = pairs(option or [], "--option")
     router = fit(data, policy, encoder, options=options, seed=seed)
     if presets:
         with console.status("Cross-fitting to find the presets ..."):
             found, curve = find(data, Part(kind=policy, options=options), Part(kind=encoder), seed)
         router.presets = found
-        best = float(data.quality.mean(axis=0).max())
+        best = max(float(data.quality.mean(axis=0).max()), 1e-12)
         for name, value in found.items():
             at = int((curve["value_usd"] == value).argmax())
             console.print(

@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from routewright import __version__
-from routewright.errors import RoutewrightError, UnknownName
+from routewright.errors import TableError, UnknownName
 from routewright.evaluate.crossfit import Chosen, Job, Unit, fit_job, jobs_of
 from routewright.evaluate.judge import TableResult, judge
 from routewright.evaluate.replay import replay, single_models
@@ -43,15 +43,20 @@ def check(units: Sequence[Unit], settings: Settings) -> None:
         raise UnknownName("policy of this evaluation", settings.compared, labels)
     for unit in units:
         if len(unit.train.models) < 2:
-            raise RoutewrightError(f"{unit.name} has outcomes of 1 model; routing needs at least 2.")
+            raise TableError(
+                f"{unit.name} has outcomes of {len(unit.train.models)} model; routing needs at least 2. Name more --models."
+            )
         groups = len(np.unique(unit.train.groups))
         if groups < 4 * settings.folds:
-            raise RoutewrightError(
+            raise TableError(
                 f"{unit.name} has {groups} different queries; cross-fitting in {settings.folds} folds needs at least "
                 f"{4 * settings.folds}. Use a larger table or fewer --folds."
             )
         if unit.test is not None and not len(unit.test):
-            raise RoutewrightError(f"{unit.name}: no test query is left after dropping those seen in training.")
+            raise TableError(
+                f"{unit.name}: no test query is left after dropping those seen in training. Give a --test table with "
+                "other queries, or leave --test out to cross-fit."
+            )
 
 
 def evaluate(
@@ -173,7 +178,6 @@ class _Store:
     def __init__(self, folder: Path | None, units: Sequence[Unit], settings: Settings) -> None:
         self.folder = folder
         if folder is not None:
-            folder.mkdir(parents=True, exist_ok=True)
             self._tables = [_content(u.train) + (_content(u.test) if u.test is not None else "") for u in units]
             self._shared = json.dumps([__version__, settings.encoder.model_dump(mode="json"), settings.folds])
 

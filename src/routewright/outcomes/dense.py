@@ -17,7 +17,7 @@ import polars as pl
 from routewright.errors import TableError, UnknownName
 from routewright.outcomes.schema import score_kind
 from routewright.outcomes.split import group_ids
-from routewright.outcomes.table import Scan, read
+from routewright.outcomes.table import Scan, collect, read
 from routewright.types import Bools, Floats, Ints, Query
 
 MOST_INCOMPLETE = 0.2  # of the queries; beyond it the table is not one pool and the user has to say what to drop
@@ -116,24 +116,28 @@ def load(path: str | Path | Scan, models: Sequence[str] | None = None) -> Outcom
         TableError: What `read` raises; duplicate (query_id, model, sample); a query whose text differs between rows; mixed
             score kinds; or so many queries without an outcome of every model that the table is not one pool.
     """
+    if models is not None and len(set(models)) < len(models):
+        twice = next(name for i, name in enumerate(models) if name in models[:i])
+        raise TableError(f"Model {twice!r} is listed twice. Expected each model once.")
     scan = path if isinstance(path, Scan) else read(path)
     uid = pl.concat_str("dataset", pl.lit("/"), "query_id").alias("uid")
     frame = scan.frame
     if models is not None:
         frame = frame.filter(pl.col("model").is_in(list(models)))
-    cells = frame.select(uid, "model", "sample", *_SOURCE.values()).collect(engine="streaming")
+    cells = collect(frame.select(uid, "model", "sample", *_SOURCE.values()), scan.path)
     if models is not None:
         present = set(cells["model"].unique())
         for name in models:
             if name not in present:
-                raise UnknownName(f"model of {scan.name}", name, scan.frame.select("model").unique().collect()["model"])
+                known = collect(scan.frame.select(pl.col("model").unique()), scan.path)["model"]
+                raise UnknownName(f"model of {scan.name}", name, known)
     facts = frame.group_by(uid).agg(
         pl.first("query_id", "dataset", "task", "query"),
         (pl.col("query").hash().n_unique() > 1).alias("differs"),
     )
     # Ids in order of appearance keep a table's own order, whatever the engine does with threads.
     order = cells.select(pl.col("uid").unique(maintain_order=True)).with_row_index("row")
-    queries = order.join(facts.collect(engine="streaming"), on="uid", how="left", maintain_order="left")
+    queries = order.join(collect(facts, scan.path), on="uid", how="left", maintain_order="left")
     bad = queries.filter("differs")
     if bad.height:
         raise TableError(
@@ -170,9 +174,7 @@ def _refuse_duplicates(scan: Scan, cells: pl.DataFrame, row: Ints, column: Ints)
         )
 
 
-def _scatter(
-    cells: pl.DataFrame, row: Ints, column: Ints, shape: tuple[int, int]
-) -> tuple[dict[str, Floats], Bools]:
+def _scatter(cells: pl.DataFrame, row: Ints, column: Ints, shape: tuple[int, int]) -> tuple[dict[str, Floats], Bools]:
     flat = row * shape[1] + column
     size = shape[0] * shape[1]
     count = np.bincount(flat, minlength=size)
@@ -185,11 +187,11 @@ def _scatter(
 
 
 def _kind_and_sources(scan: Scan, frame: pl.LazyFrame) -> tuple[str, dict[str, str]]:
-    facts = (
+    facts = collect(
         frame.select("dataset", "metric", "score", "score_kind", "cost_source", "tokens_source")
         .with_columns(pl.coalesce("score_kind", score_kind()).alias("score_kind"))
-        .select(pl.col("score_kind", "cost_source", "tokens_source").unique().sort().implode())
-        .collect()
+        .select(pl.col("score_kind", "cost_source", "tokens_source").unique().sort().implode()),
+        scan.path,
     )
     kinds: list[str] = facts["score_kind"][0].to_list()
     if "preference" in kinds and len(kinds) > 1:
@@ -217,7 +219,7 @@ def _dense(
     n_dropped = int((~keep).sum())
     if n_dropped > MOST_INCOMPLETE * len(keep):
         share = complete.mean(axis=0)
-        worst = [names[i] for i in np.argsort(share)[:3]]
+        worst = [repr(names[i]) for i in np.argsort(share)[:3]]
         raise TableError(
             f"{scan.path}: {n_dropped} of {len(keep)} queries lack an outcome of some of the {len(names)} models (least "
             f"covered: {', '.join(worst)}). Expected a dense table: name the models to keep with --models, or split it."

@@ -19,6 +19,10 @@ from routewright.errors import TableError
 from routewright.outcomes.schema import COLUMNS, NUMERIC, REQUIRED
 from routewright.types import ScoreKind
 
+# A file with a hole in it can make the reader panic, which is no Exception.
+_BROKEN = (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError)
+_SHOWN = ("query_id", "model", "score", "cost_usd", "score_kind")  # of the first broken row
+
 
 @dataclass(frozen=True)
 class Scan:
@@ -33,7 +37,7 @@ class Scan:
 def files_of(path: Path) -> list[Path]:
     """The Parquet files a path stands for, sorted; `TableError` if there are none."""
     if path.is_dir():
-        found = sorted(p for p in path.iterdir() if p.suffix == ".parquet" and not p.name.startswith("."))
+        found = sorted(p for p in path.glob("[!.]*.parquet") if p.is_file())
         if not found:
             raise TableError(
                 f"{path} holds no .parquet file. Expected an outcome table; `routewright import` makes one."
@@ -71,14 +75,13 @@ def read(path: str | Path) -> Scan:
 
 def _open(file: Path) -> tuple[pl.LazyFrame, set[str]]:
     try:
-        frame = pl.scan_parquet(file, hive_partitioning=False)
+        with file.open("rb") as raw:
+            if raw.read(4) != b"PAR1":
+                raise _unreadable(file, "it does not begin as one")
+        frame = pl.scan_parquet(file, hive_partitioning=False, glob=False)
         schema = frame.collect_schema()
-    except (pl.exceptions.PolarsError, OSError) as error:
-        first = str(error).strip().splitlines()[0][:160]
-        raise TableError(
-            f"{file} can not be read as Parquet ({first}). Expected an outcome table; is the file whole? "
-            "For other formats: routewright import."
-        ) from error
+    except _BROKEN as error:
+        raise _unreadable(file, error) from error
     missing = [name for name in REQUIRED if name not in schema]
     if missing:
         raise TableError(
@@ -102,6 +105,22 @@ def _open(file: Path) -> tuple[pl.LazyFrame, set[str]]:
     return frame.select(columns), {name for name in COLUMNS if name not in schema}
 
 
+def collect(frame: pl.LazyFrame, path: Path) -> pl.DataFrame:
+    """Load rows by streaming; `TableError` where the data behind a readable header is damaged."""
+    try:
+        return frame.collect(engine="streaming")
+    except _BROKEN as error:
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path: Path, error: object) -> TableError:
+    first = (str(error).strip().splitlines() or ["no reason given"])[0][:160]
+    return TableError(
+        f"{path} can not be read as Parquet ({first}). Expected an outcome table; is the file whole? "
+        "For other formats: routewright import."
+    )
+
+
 def _castable(found: pl.DataType, wanted: pl.DataType | type[pl.DataType]) -> bool:
     if wanted == pl.String:
         return found in (pl.String, pl.Categorical, pl.Null) or isinstance(found, pl.Enum)
@@ -111,17 +130,14 @@ def _castable(found: pl.DataType, wanted: pl.DataType | type[pl.DataType]) -> bo
 def _validate_rows(scan: Scan) -> None:
     """One streaming pass that counts what is wrong; a second, only on failure, to show the first bad row."""
     rules = _rules()
-    counts = scan.frame.select(
-        pl.len().alias("rows"), *[bad.sum().alias(str(i)) for i, (bad, _, _) in enumerate(rules)]
-    ).collect(engine="streaming")
+    sums = [bad.sum().alias(str(i)) for i, (bad, _, _) in enumerate(rules)]
+    counts = collect(scan.frame.select(pl.len().alias("rows"), *sums), scan.path)
     if counts["rows"][0] == 0:
         raise TableError(f"{scan.path} has no rows. Expected one row per (query, model).")
     for i, (bad, what, next_step) in enumerate(rules):
         n = counts[str(i)][0]
         if n:
-            row = (
-                scan.frame.filter(bad).select("query_id", "model", "score", "cost_usd", "score_kind").head(1).collect()
-            )
+            row = collect(scan.frame.filter(bad).select(_SHOWN).head(1), scan.path)
             raise TableError(f"{scan.path}: {n} row(s) {what}, first {_show(row.row(0, named=True))}. {next_step}")
 
 
@@ -154,7 +170,11 @@ def _rules() -> list[tuple[pl.Expr, str, str]]:
             "have a score outside [0, 1]",
             "Rescale scores to fractions before importing.",
         ),
-        (cost < 0, "have a negative cost_usd", "Costs are USD per call and never negative."),
+        (cost < 0, "have a negative cost_usd", "Expected USD per call, 0 or more."),
+        *[
+            (pl.col(name) < 0, f"have a negative {name}", "Expected 0 or more, or nothing where it is not known.")
+            for name in NUMERIC[2:]
+        ],
         (
             pl.col("score_kind").is_in(kinds).not_().fill_null(False),
             "have an unknown score_kind",

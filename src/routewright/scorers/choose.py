@@ -14,7 +14,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from routewright.errors import RoutewrightError
+from routewright.errors import RoutewrightError, UnknownName
 from routewright.types import Action, Bools, Decision, Floats, Forecast, Ints
 
 _CELLS = 4_000_000  # utilities held at once by `sweep`
@@ -38,9 +38,7 @@ def allowed(forecast: Forecast, budget_usd: float | None = None, deny: Sequence[
     """
     for name in deny:
         if name not in forecast.models:
-            raise RoutewrightError(
-                f"deny names {name!r}, which the router does not know: {', '.join(forecast.models)}."
-            )
+            raise UnknownName("model of this router", name, forecast.models)
     mask = np.broadcast_to(np.array([name not in set(deny) for name in forecast.models]), forecast.quality.shape).copy()
     if forecast.allowed is not None:
         mask &= forecast.allowed
@@ -52,7 +50,8 @@ def allowed(forecast: Forecast, budget_usd: float | None = None, deny: Sequence[
         cheapest = int(row.argmin())
         raise RoutewrightError(
             f"No model is left for {len(nothing)} of {len(mask)} queries under budget_usd={budget_usd} and deny={list(deny)}. "
-            f"The cheapest, {forecast.models[cheapest]}, is forecast to cost {row[cheapest]:.3g} USD."
+            f"The cheapest, {forecast.models[cheapest]}, is forecast to cost {row[cheapest]:.3g} USD: raise the budget or deny "
+            "fewer models."
         )
     return mask
 
@@ -80,12 +79,15 @@ def decide(
             "Exploring (epsilon > 0) needs a random generator: pass rng=numpy.random.default_rng(seed)."
         )
     gains = utility(forecast, value_usd)
-    if mask is not None:
-        gains = np.where(mask, gains, -np.inf)
-    best = _argmax(gains, forecast.cost_usd)
+    free = np.isfinite(gains) if mask is None else np.isfinite(gains) & mask
+    if not free.any(axis=1).all():
+        raise RoutewrightError(
+            f"No model is allowed for {int((~free.any(axis=1)).sum())} of {len(free)} queries. Allow at least one each."
+        )
+    best = _argmax(np.where(free, gains, -np.inf), forecast.cost_usd)
     decisions = []
     for q, top in enumerate(best):
-        options = np.arange(len(forecast.models)) if mask is None else np.flatnonzero(mask[q])
+        options = np.flatnonzero(free[q])
         pick = int(top)
         if epsilon > 0 and rng is not None and rng.random() < epsilon:
             pick = int(rng.choice(options))

@@ -1,0 +1,65 @@
+"""Shared by all tests: one small simulated table, and the command line run in this process."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from routewright.outcomes import COLUMNS, Outcomes, load
+from routewright.outcomes.simulated import simulate
+from routewright.outcomes.table import write
+
+MODELS = ("sim-coder", "sim-encyclopedia", "sim-large", "sim-small")
+
+
+@pytest.fixture(scope="session")
+def rows() -> pl.DataFrame:
+    """120 queries x 4 models of the simulated pool, the columns of the schema alone."""
+    frame = simulate(120).filter(pl.col("model").is_in(MODELS))
+    return frame.select([name for name in COLUMNS if name in frame.columns])
+
+
+@pytest.fixture(scope="session")
+def small_table(rows: pl.DataFrame, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Those rows as a file; not to be changed."""
+    path = tmp_path_factory.mktemp("tables") / "small.parquet"
+    write(rows, path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def outcomes(small_table: Path) -> Outcomes:
+    return load(small_table)
+
+
+@dataclass(frozen=True)
+class Ran:
+    """What one command line ended with."""
+
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def cli(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Callable[..., Ran]:
+    """Run `routewright ARGUMENTS` through its entry point; anything but an orderly end raises."""
+    from routewright.cli import main
+
+    def run(*arguments: object) -> Ran:
+        monkeypatch.setattr(sys, "argv", ["routewright", *map(str, arguments)])
+        capsys.readouterr()
+        code = 0
+        try:
+            main()
+        except SystemExit as leaving:
+            code = int(leaving.code or 0)
+        said = capsys.readouterr()
+        return Ran(code, said.out, said.err)
+
+    return run
