@@ -42,7 +42,7 @@ def outcomes(name: str, seed: int, models: tuple[str, ...] = ("dear", "middle", 
 @cache
 def _report(text: str) -> str:
     """The report of `text` in JSON: one (`one`), several (`many`) or two-model (`pair`) tables."""
-    settings = Settings(policies=(Part(kind="ridge"), Part(kind="task_mean")), seeds=2, folds=3, draws=50, jobs=1)
+    settings = Settings(policies=(Part(kind="ridge"), Part(kind="task_mean")), seeds=1, folds=3, draws=50, jobs=1)
     units = {
         "one": [Unit("sums", outcomes("sums", 0))],
         "many": [Unit("sums", outcomes("sums", 0)), Unit("more", outcomes("more", 1))],
