@@ -25,8 +25,10 @@ _FLOOR = 1e-12  # USD; a free call has no logarithm
 class CostModel:
     """Fitted costs of a pool: arrays in, USD per query out."""
 
-    def __init__(self, arrays: Mapping[str, NDArray[Any]]) -> None:
+    def __init__(self, arrays: Mapping[str, NDArray[Any]], left_out: Floats | None = None) -> None:
         self._a = dict(arrays)
+        self.left_out = left_out
+        """[N, M] leave-one-out forecasts of the training rows, straight after `fit`; never saved."""
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         return dict(self._a)
@@ -53,7 +55,21 @@ class CostModel:
                 "low": y.min(axis=0),
                 "high": y.max(axis=0),
             }
+            return cls(arrays, np.where(helps, ratio * expected, mean))
         return cls(arrays)
+
+    def tempered(self, power: float) -> CostModel:
+        """The same costs drawn towards each model's mean: mean^(1 - power) * forecast^power, the mean kept."""
+        a = self._a
+        if "weights" not in a:
+            return self
+        logs = {name: power * a[name] for name in ("weights", "offset", "low", "high")}
+        ratio = a["ratio"] ** power * a["mean"] ** (1 - power)
+        if self.left_out is not None:
+            floor = np.maximum(a["mean"], _FLOOR)
+            drawn = (np.maximum(self.left_out, _FLOOR) / floor) ** power
+            ratio = ratio / drawn.mean(axis=0)
+        return CostModel(a | logs | {"ratio": ratio})
 
     def cost_usd(self, x: Floats, n: int) -> Floats:
         """[Q, M] forecast cost, within the range seen in training."""
