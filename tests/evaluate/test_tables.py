@@ -40,7 +40,7 @@ def test_test_queries_seen_in_training_are_dropped_and_counted(tables: dict[str,
     unit = plan([tables["a"]], [tmp_path / "t.parquet"]).units[0]
     assert unit.test is not None
     texts = {q.text.casefold() for q in unit.train.queries}
-    assert unit.test.dropped["seen in training"] >= 20
+    assert unit.test.dropped["queries seen in training"] >= 20
     assert not any(q.text.casefold() in texts for q in unit.test.queries)
 
 

@@ -26,8 +26,8 @@ from routewright.errors import RoutewrightError
 from routewright.types import Floats, Ints, Vectors
 
 _BUCKETS = 1 << 18
-_EXACT_UP_TO = 3000  # texts; beyond it the decomposition is a randomised one
-_FIT_ON = 30_000  # training texts the n-gram space is learnt from, evenly spaced over the table
+_EXACT_UP_TO = 1200  # texts; beyond it the decomposition is a randomised one
+_FIT_ON = 10_000  # training texts the n-gram space is learnt from, evenly spaced over the table
 _BLOCK = 4096  # texts encoded at once
 
 
@@ -142,7 +142,7 @@ def _right_vectors(x: sparse.csr_array, dim: int) -> Vectors:
     else:
         from sklearn.utils.extmath import randomized_svd
 
-        _, _, rows = randomized_svd(x, dim, n_iter=3, random_state=0)
+        _, _, rows = randomized_svd(x, dim, n_iter=2, random_state=0, power_iteration_normalizer="none")
         right = rows.T
     # The sign of a singular vector is arbitrary; fix it so that equal text gives equal vectors everywhere.
     sign = np.sign(right[np.abs(right).argmax(axis=0), np.arange(right.shape[1])])

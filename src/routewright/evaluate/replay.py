@@ -100,7 +100,9 @@ def replay(unit: Unit, settings: Settings, seed: int, chosen: Mapping[Job, Chose
         val_quality, val_cost = _take(quality, seen), _take(cost, seen)  # [V, nontest]
         ends = _validated_ends(unit, settings, seed, part)  # [2, nontest]: cheapest and best single model
         end_quality, end_cost = _take(quality, ends), _take(cost, ends)
-        at = _keeping(val_quality - end_quality[1], val_cost.mean(axis=1), settings.kept_points / 100)
+        at = _keeping(
+            val_quality - end_quality[1], val_cost.mean(axis=1), end_cost[1].mean(), settings.kept_points / 100
+        )
         keep[rows] = best if at is None else final.picks[at]
         keep_value.append(None if at is None else float(grid[at]))
         top[rows] = final.picks[_best(val_quality.mean(axis=1), val_cost.mean(axis=1))]
@@ -173,13 +175,13 @@ def _cheapest(quality: Floats, cost: Floats) -> int:
     return int(np.lexsort((-quality, cost))[0])
 
 
-def _keeping(difference: Floats, cost: Floats, kept: float) -> int | None:
-    """The cheapest point that validation says keeps the best single model's quality; None if none does.
+def _keeping(difference: Floats, cost: Floats, best_cost: float, kept: float) -> int | None:
+    """The cheapest point that validation says keeps the best single model's quality for less; None if none does.
 
     A point passes if its validated quality, less one standard error of the paired difference [V, n], is at most half
     of `kept` below the best single model's. Without the standard error the cheapest lucky point of a noisy sweep wins;
     the other half of `kept` is left to the noise of the test queries, which decide whether the quality was kept.
     """
     error = difference.std(axis=1) / np.sqrt(difference.shape[1])
-    passing = np.flatnonzero(difference.mean(axis=1) - error >= -kept / 2)
+    passing = np.flatnonzero((difference.mean(axis=1) - error >= -kept / 2) & (cost < best_cost))
     return int(passing[cost[passing].argmin()]) if len(passing) else None

@@ -60,7 +60,7 @@ def plan(
 
     trained = open_all(train)
     judged = _pairs(trained, open_all(test)) if test else [Unit(t.name, t) for t in trained]
-    notes = [f"{u.name}: {n} queries left out ({why})" for u in judged for why, n in u.judged.dropped.items()]
+    notes = [f"{u.name}: {n} left out ({why})" for u in judged for why, n in u.judged.dropped.items()]
     notes += [
         f"{u.name} is a simulated pool: its figures show that the software works, not what routing saves."
         for u in judged
@@ -105,7 +105,7 @@ def _pairs(trained: Sequence[Outcomes], tests: Sequence[Outcomes]) -> list[Unit]
         fresh = np.array([normalise(q.text) not in seen for q in test.queries])
         dropped = dict(test.dropped)
         if not fresh.all():
-            dropped["seen in training"] = int((~fresh).sum())
+            dropped["queries seen in training"] = int((~fresh).sum())
         lost = len(test.models) - len(shared)
         if lost:
             dropped["models not trained on"] = lost

@@ -237,5 +237,5 @@ def _dense(
         score_kind=kind,
         cost_source=sources["cost_source"],
         tokens_source=sources["tokens_source"],
-        dropped={"no outcome of every model": n_dropped} if n_dropped else {},
+        dropped={"queries without an outcome of every model": n_dropped} if n_dropped else {},
     )

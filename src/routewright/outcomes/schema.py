@@ -47,13 +47,13 @@ NUMERIC = ("score", "cost_usd", "prompt_tokens", "completion_tokens", "latency_s
 def score_kind() -> pl.Expr:
     """The kind of a score where the table does not say it.
 
-    A metric that names a judge or a win is a preference; scores that are all 0 or 1 within their metric are
+    A metric that names a judge, a preference or a win (the word, not `winogrande`) is a preference; scores that are all 0 or 1 within their metric are
     `correct`; anything else is `graded`.
     """
     metric = pl.col("metric").str.to_lowercase()
     binary = pl.col("score").is_in([0.0, 1.0]).all().over("dataset", "metric")
     return (
-        pl.when(metric.str.contains("judge|preference|win"))
+        pl.when(metric.str.contains(r"judge|preference|(^|[^a-z])wins?([^a-z]|$)"))
         .then(pl.lit("preference"))
         .when(binary)
         .then(pl.lit("correct"))

@@ -28,6 +28,7 @@ class KMeansConfig(Config):
 
     clusters: int = Field(32, ge=1, description="number of clusters, at most a tenth of the training queries")
     nearest: int = Field(3, ge=1, description="clusters mixed for one query")
+    memory: int = Field(20_000, ge=1, description="training queries the clusters are found on, drawn evenly")
     beta: float = Field(9.0, gt=0, description="sharpness of the mixing, per unit of distance")
 
 
@@ -43,10 +44,14 @@ class KMeans(Scorer):
         from sklearn.cluster import KMeans as Clustering
 
         n = max(1, min(self.config.clusters, len(x) // 10))
-        fit = Clustering(n, n_init=2, max_iter=50, random_state=self.seed).fit(x.astype(np.float32))
+        rows = x.astype(np.float32)
+        if len(rows) > self.config.memory:
+            rows = rows[np.random.default_rng(self.seed).choice(len(rows), self.config.memory, replace=False)]
+        fit = Clustering(n, n_init=2, max_iter=50, random_state=self.seed).fit(rows)
+        label = fit.predict(x.astype(np.float32))
         sums = np.zeros((n, len(outcomes.models)))
-        np.add.at(sums, fit.labels_, outcomes.quality)
-        size = np.bincount(fit.labels_, minlength=n)[:, None]
+        np.add.at(sums, label, outcomes.quality)
+        size = np.bincount(label, minlength=n)[:, None]
         overall = outcomes.quality.mean(axis=0)
         self._means = np.where(size > 0, sums / np.maximum(size, 1), overall)
         self._centres = np.asarray(fit.cluster_centers_, dtype=np.float64)
