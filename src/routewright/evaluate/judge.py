@@ -20,7 +20,7 @@ from routewright.evaluate.settings import Settings, value_grid
 from routewright.types import Floats, Ints
 
 Json = dict[str, object]
-WORTH_CALLS = 10.0  # regret is quoted where a unit of score is worth this many calls of the best single model
+WORTH_CALLS = 10.0  # regret and shares of calls are quoted where a unit of score is worth this many best single calls
 
 
 @dataclass(frozen=True)
@@ -184,8 +184,8 @@ def _policy(base: _Baseline, settings: Settings, runs: Sequence[Replay]) -> Poli
         "arena_score": metrics.arena_score(keep_quality.mean, keep_cost.mean),
         "cost_log_error": float(np.mean([r.cost_log_error for r in runs])),
         "quality_squared_error": float(np.mean([r.quality_error for r in runs])),
-        "collapse": _collapse(base, np.stack([r.keep for r in runs])),
-        "collapse_at_top": _collapse(base, np.stack([r.top for r in runs])),
+        "collapse": _collapse(base, np.stack([r.picks[_fixed_trade_off(base)] for r in runs])),
+        "collapse_at_best_single": _collapse(base, np.stack([r.keep for r in runs])),
     }
     if len(runs[0].gap):
         facts["pair"] = _pair(base, runs)
@@ -213,13 +213,17 @@ def _frontier(base: _Baseline, runs: Sequence[Replay]) -> list[Json]:
 def _regret(base: _Baseline, runs: Sequence[Replay]) -> Measure:
     """Utility lost against the best choice per query, in units of score, at a trade-off fixed by the table.
 
-    value = the grid's value nearest to WORTH_CALLS x the best single model's cost per query.
     regret = mean_q [ max_m (quality - cost / value) - (quality - cost / value) of the choice ]
     """
-    grid = value_grid()
-    at = int(np.abs(np.log(np.maximum(grid, 1e-12)) - np.log(max(WORTH_CALLS * base.best_cost.mean, 1e-12))).argmin())
-    worth = base.quality - base.cost / grid[at]
+    at = _fixed_trade_off(base)
+    worth = base.quality - base.cost / value_grid()[at]
     return base.over_seeds([worth.max(axis=1) - worth[base.rows, r.picks[at]] for r in runs])
+
+
+def _fixed_trade_off(base: _Baseline) -> int:
+    """Index of the grid's value nearest to WORTH_CALLS x the best single model's cost: nothing of the policy's choosing."""
+    wanted = np.log(max(WORTH_CALLS * base.best_cost.mean, 1e-12))
+    return int(np.abs(np.log(np.maximum(value_grid(), 1e-12)) - wanted).argmin())
 
 
 def _line_saving(base: _Baseline, quality: float) -> float:
@@ -240,7 +244,7 @@ def _line_saving(base: _Baseline, quality: float) -> float:
 
 
 def _collapse(base: _Baseline, choices: Ints) -> Json:
-    """The collapse block over the choices [S, Q] of S seeds at one operating point."""
+    """The collapse block over the choices [S, Q] of S seeds at one trade-off."""
     models = base.unit.train.models
     share = np.bincount(choices.ravel(), minlength=len(models)) / choices.size
     _, task = np.unique(np.asarray(base.judged.strata), return_inverse=True)

@@ -115,7 +115,7 @@ class Policy(_AnyPolicy):
     arena_score: float
     cost_log_error: float
     quality_squared_error: float
-    collapse_at_top: Collapse
+    collapse_at_best_single: Collapse
     pair: Pair | None = None
 
 

@@ -1,0 +1,143 @@
+"""Write docs/results.md from the report of this recipe: `python recipes/results/page.py REPORT.json > docs/results.md`.
+
+Every number on the page comes from the report; only the prose is fixed.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+READS_LABEL = "task_mean"
+CONTROLS = ("blind", "random", "kmeans", "knn", "fixed", "cheapest", "elo")
+
+
+def points(value: dict[str, float]) -> str:
+    """`+1.9 [+1.2, +2.8]`."""
+    return f"{100 * value['mean']:+.1f} [{100 * value['low']:+.1f}, {100 * value['high']:+.1f}]"
+
+
+def every(part: dict[str, Any]) -> dict[str, Any]:
+    """Policies and the controls that are policies."""
+    found = {k: v for k, v in part["controls"].items() if isinstance(v, dict) and "gain_over_line" in v}
+    return {**found, **part["policies"]}
+
+
+def saving(policy: dict[str, Any]) -> str:
+    """Saving in %, with the quality kept and what the line alone saves."""
+    at = policy["operating_point"]
+    kept = 100 * at["difference_to_best_single"]["mean"]
+    proven = policy["saving_at_best_single"]
+    what = f"{100 * proven['mean']:.0f}%" if proven is not None else f"not proven ({100 * at['saving']['mean']:.0f}%)"
+    return f"{what}, kept {kept:+.1f}, line {100 * at['line_saving']:.0f}%"
+
+
+def verdict(part: dict[str, Any]) -> tuple[str, str]:
+    """Whom the reference beats significantly, and whom it loses to."""
+    others = part["comparisons"]["others"]
+    beaten = [k for k, v in others.items() if v["better"] and k not in ("blind", "random", "fixed", "cheapest", "elo")]
+    lost = [k + ("*" if k == READS_LABEL else "") for k, v in others.items() if v["worse"]]
+    return ", ".join(beaten) or "nobody", ", ".join(lost) or "nobody"
+
+
+def main() -> None:
+    """Print the page."""
+    report = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
+    made, settings = report["made"], report["settings"]
+    print("# Results on recorded outcomes of real models\n")
+    print(
+        f"Written by `recipes/results/page.py` from a report of {made['date']} ({made['device']}; {settings['seeds']} seeds, "
+        f"{settings['folds']} folds, {settings['draws']} bootstrap draws, encoder {settings['encoder']['kind']}, routewright "
+        f"{report['routewright']}). The tables are kept outside the repository; [recipes/results](../recipes/results/README.md)"
+        " has the command. How the figures are made, and what they refuse to claim: [judging](concepts/judging.md).\n"
+    )
+    print("`gain` is quality above the line between single models at equal cost, in points, with a paired 95% interval over")
+    print("queries and seeds; a router that ignores the query has 0. `*` reads the task label, which live traffic lacks.\n")
+    print("## The default against the others, table by table\n")
+    print("| table | queries x models | routewright | best other without labels | knn | kmeans | mf | task_mean* |")
+    print("|---|---|---|---|---|---|---|---|")
+    for name, part in report["tables"].items():
+        rows = every(part)
+        gains = {k: v["gain_over_line"] for k, v in rows.items()}
+        rivals = {k: v for k, v in gains.items() if k not in ("routewright", READS_LABEL)}
+        best = max(rivals, key=lambda k: rivals[k]["mean"])
+        cells = [points(gains["routewright"]), f"{best} {points(rivals[best])}"]
+        cells += [points(gains[k]) for k in ("knn", "kmeans", "mf", READS_LABEL)]
+        print(f"| {name} | {part['queries']} x {len(part['models'])} | " + " | ".join(cells) + " |")
+    pooled = report["pooled"]
+    rows = every(report)
+    gains = {k: v["gain_over_line"] for k, v in rows.items()}
+    rivals = {k: v for k, v in gains.items() if k not in ("routewright", READS_LABEL)}
+    best = max(rivals, key=lambda k: rivals[k]["mean"])
+    cells = [points(gains["routewright"]), f"{best} {points(rivals[best])}"]
+    cells += [points(gains[k]) for k in ("knn", "kmeans", "mf", READS_LABEL)]
+    print(f"| **pooled** ({pooled['kind']}) | {pooled['queries']} | " + " | ".join(cells) + " |")
+    print("\n## Whom it beats, whom it loses to\n")
+    print(
+        "Paired differences of gain on the same draws. *Better*: Holm-corrected one-sided p below 0.05. *Worse*: the whole 95% "
+        "interval of the difference below zero, uncorrected. Controls that ignore the text are left out of the first column.\n"
+    )
+    print("| table | significantly better than | significantly worse than |")
+    print("|---|---|---|")
+    for name, part in [*report["tables"].items(), ("**pooled**", report)]:
+        beaten, lost = verdict(part)
+        print(f"| {name} | {beaten} | {lost} |")
+    print("\n## Savings at the best single model's quality\n")
+    print(
+        "At the operating point that validation says keeps the best single model's quality: cost saved, points of quality "
+        "kept on test queries, and what mixing single models saves at that quality. `not proven`: the lower bound of the kept "
+        f"quality is below -{settings['kept_points']:g} point. Beside it the source of the costs: where it is a price table, a "
+        "saving is one at those prices.\n"
+    )
+    print("| table | best single | oracle | routewright | ridge | knn | kmeans | cost from |")
+    print("|---|---|---|---|---|---|---|---|")
+    for name, part in [*report["tables"].items(), ("**pooled**", report)]:
+        rows, controls = every(part), part["controls"]
+        single, oracle = controls["best_single"], controls["oracle"]
+        shown = [
+            f"{100 * c['quality']['mean']:.1f}% @ {1000 * c['cost_usd']['mean']:.3g}" for c in (single, oracle)
+        ]
+        cells = [saving(rows[k]) for k in ("routewright", "ridge", "knn", "kmeans")]
+        print(f"| {name} | {shown[0]} | {shown[1]} | " + " | ".join(cells) + f" | {part.get('cost_source', 'mixed')} |")
+    print("\nBest single and oracle: accuracy @ USD per 1,000 queries.\n")
+    print("## All policies, pooled\n")
+    print("| policy | gain | AIQ | gap closed | saving | entropy of calls, bits |")
+    print("|---|---|---|---|---|---|")
+    for name, policy in sorted(every(report).items(), key=lambda item: -item[1]["gain_over_line"]["mean"]):
+        mark = "*" if name == READS_LABEL else ""
+        print(
+            f"| {name}{mark} | {points(policy['gain_over_line'])} | {policy['aiq']['mean']:.3f} | "
+            f"{100 * policy['gap_closed']['mean']:+.0f}% | {saving(policy)} | {policy['collapse']['entropy_bits']:.2f} |"
+        )
+    pairs = {n: t for n, t in report["tables"].items() if len(t["models"]) == 2}
+    if pairs:
+        print("\n## Two-model pools, in RouteLLM's measures\n")
+        print("APGR (0.5: random order), and the share of strong calls that recovers 50 and 80% of the gap.\n")
+        print("| table | policy | APGR | CPT(50) | CPT(80) |")
+        print("|---|---|---|---|---|")
+        for name, part in pairs.items():
+            for policy in ("routewright", "ridge", "knn", "kmeans", "mf", "irt", "gbdt"):
+                pair = every(part)[policy]["pair"]
+                print(
+                    f"| {name} | {policy} | {pair['apgr']:.3f} | {100 * pair['cpt50']:.1f}% | {100 * pair['cpt80']:.1f}% |"
+                )
+    print("\n## Cost forecasts where completions are real\n")
+    print("Mean |log(forecast / real cost)| per query and model: 0.1 is about 10%. `blind` forecasts each model's mean.\n")
+    print("| table | tokens from | ridge on the text | blind |")
+    print("|---|---|---|---|")
+    for name, part in report["tables"].items():
+        if "provider_reported" in part["tokens_source"] or "completion real" in part["tokens_source"]:
+            rows = every(part)
+            print(
+                f"| {name} | {part['tokens_source']} | {rows['ridge']['cost_log_error']:.3f} | "
+                f"{rows['blind']['cost_log_error']:.3f} |"
+            )
+    print("\n## Notes of the report\n")
+    for note in report["notes"]:
+        print(f"- {note}")
+
+
+if __name__ == "__main__":
+    main()
