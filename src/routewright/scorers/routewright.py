@@ -1,8 +1,8 @@
 """`routewright`: the default. Three simple forecasts averaged, and trusted as far as they pay on queries left out.
 
-    quality[q, m] = mean[m] + common[q] + trust * ( delta[q, m] - common[q] )
-    delta         = calibration * average of  ridge, forest, task            [Q, M] deviations from the mean
-    common[q]     = mean_m delta[q, m]                                        moves no choice
+    quality[q, m] = mean[m] + a * common[q] + trust * b * (delta[q, m] - common[q])
+    delta[q, m]   = average of  ridge, forest, task              deviations from the mean
+    common[q]     = mean_m delta[q, m]                           how easy a query is for everybody; moves no choice
     cost[q, m]    = mean cost[m]^(1 - g) * forecast cost[q, m]^g
 
 - ridge: each principal direction of the outcomes linear in the text vector, with a strength of its own by
@@ -11,14 +11,16 @@
   for everybody does not choose every split) and on the task labels of the training queries.
 - task: the tree's leaf says how likely each task is; times the mean outcome of each task, shrunk to the overall one.
   Only labels of training queries are read. Left out where there is one task.
-- trust and g: every pair of a small grid routes the training queries by out-of-sample forecasts (leave-one-out,
-  out-of-bag) at nine trade-offs. The pair that gains most per query wins, if by more than `caution` standard errors
-  over full trust; averaged over bootstrap draws, which makes a soft choice of a hard one.
+- a, b: what makes the out-of-sample delta (leave-one-out, out-of-bag) fit best; zero where it says nothing.
+- trust, g: every pair of a small grid routes the training queries by their out-of-sample forecasts at nine
+  trade-offs. The pair that gains most per query wins, if by more than `caution` standard errors over full trust;
+  averaged over bootstrap draws, which makes a soft choice of a hard one.
 
 With many models somebody looks best by luck (the winner's curse), so a table without signal ends at low trust: the
 mean, and the mean cost. Queries of equal text are averaged first, or leaving one out would leave its twin in.
 
-Reference: stacking by plain averages (Breiman 1996 and many since); trees as in `forest.py`.
+Averages, not fitted weights: weights by non-negative least squares fit the outcomes better and chose worse models.
+Reference: trees as in `forest.py`; averages against weights as in Claeskens et al. 2016 (forecast combination puzzle).
 """
 
 from __future__ import annotations
@@ -48,7 +50,7 @@ _POWERS = (1.0, 0.5, 0.0)
 _TRADE_OFFS = 9
 _DRAWS = 50
 _NOTHING = 0.001  # score units a query: a gain below it is none
-_MOST = 1.5  # averaging what underfits may be undone up to here
+_MOST_COMMON, _MOST_APART = 1.5, 1.0  # averages underfit; undone for all models at once, not for differences
 
 
 class RoutewrightConfig(Config):
@@ -108,17 +110,17 @@ class Routewright(Scorer):
             values = values + means(leaf, n, one_hot) @ per_task
         guess = np.mean(left_out, axis=0)
 
-        weight = variance**-0.5
-        fits = float(((guess * scores).sum(axis=0) * weight).sum())
-        calibration = np.clip(fits / max(float(((guess**2).sum(axis=0) * weight).sum()), 1e-12), 0.0, _MOST)
-        delta = calibration * guess @ axes.T
-        trust, power = self._trust(rows, mean, delta)
-        back = calibration / len(left_out) * axes.T @ _gate(trust, len(mean))  # directions to models
+        delta = guess @ axes.T
+        common = _slope(delta.mean(axis=1), centred.mean(axis=1), _MOST_COMMON)
+        apart = _slope(_differences(delta), _differences(centred), _MOST_APART)
+        trust, power = self._trust(rows, mean, delta @ _scaled(common, apart, len(mean)))
+        scale = _scaled(common, trust * apart, len(mean))
+        back = axes.T @ scale / len(left_out)  # from directions to models
         self._mean = mean
         self._weights = np.ascontiguousarray(linear.weights @ back)
         self._values = (values @ back).astype(np.float32)
-        self._fit_spread(rows.quality, mean + delta @ _gate(trust, len(mean)))
-        self._trusts = np.array([trust, power, float(calibration)])
+        self._fit_spread(rows.quality, mean + delta @ scale)
+        self._scales = np.array([common, apart, trust, power])
         if self._cost is not None:
             self._cost = self._cost.tempered(power)
 
@@ -166,7 +168,7 @@ class Routewright(Scorer):
         values_usd = _trade_offs(mean_cost, mean)
         worth = np.empty((len(grid), len(delta)))  # score units, cost charged at the trade-off
         at = np.arange(len(delta))
-        believed = {trust: np.clip(mean + delta @ _gate(trust, len(mean)), 0.0, 1.0) for trust in _TRUSTS}
+        believed = {trust: np.clip(mean + delta @ _scaled(1.0, trust, len(mean)), 0.0, 1.0) for trust in _TRUSTS}
         for i, (trust, power) in enumerate(grid):
             cost = mean_cost ** (1 - power) * np.maximum(rows.cost_left_out, 1e-12) ** power
             cost *= mean_cost / cost.mean(axis=0)
@@ -206,22 +208,33 @@ class Routewright(Scorer):
             "basis": self._basis,
             "values": self._values,
             "ratio": self._ratio,
-            "trusts": self._trusts,
+            "scales": self._scales,
         }
         return own | {f"forest.{name}": array for name, array in self._forest.arrays().items()}, {}
 
     def _restore(self, arrays: Mapping[str, NDArray[Any]], meta: Mapping[str, Any]) -> None:
         self._mean, self._centre, self._weights = arrays["mean"], arrays["centre"], arrays["weights"]
         self._basis, self._values, self._ratio = arrays["basis"], arrays["values"], arrays["ratio"]
-        self._trusts = arrays["trusts"]
+        self._scales = arrays["scales"]
         inside = {k.removeprefix("forest."): v for k, v in arrays.items() if k.startswith("forest.")}
         self._forest = Forest.restore(inside)
 
 
-def _gate(trust: float, n: int) -> Floats:
-    """[M, M] matrix that keeps the mean over models and scales what is left by `trust`."""
-    out: Floats = trust * np.eye(n) + (1 - trust) / n
+def _scaled(common: float, apart: float, n: int) -> Floats:
+    """[M, M] matrix that scales the mean over models by `common` and what is left by `apart`."""
+    out: Floats = apart * np.eye(n) + (common - apart) / n
     return out
+
+
+def _differences(rows: Floats) -> Floats:
+    """Rows less their mean."""
+    out: Floats = rows - rows.mean(axis=1, keepdims=True)
+    return out
+
+
+def _slope(guess: Floats, truth: Floats, most: float) -> float:
+    """Factor in [0, most] that makes an out-of-sample guess fit best; 0 for guesses that say nothing."""
+    return float(np.clip((guess * truth).sum() / max(float((guess**2).sum()), 1e-12), 0.0, most))
 
 
 def _coin(p: Floats) -> Floats:
