@@ -134,6 +134,7 @@ class Router:
                 "about": dict(self.about),
             }
             (temporary / _FACTS).write_text(json.dumps(facts, indent=2), encoding="utf-8")
+            shutil.copymode(temporary / _FACTS, temporary / _ARRAYS)  # safetensors writes for the owner alone
             if folder.exists():
                 os.replace(folder, old)
                 try:
