@@ -63,6 +63,8 @@ class Forest:
             node[open_] = self.child[2 * here + right]
             if step % 4 == 3:  # most paths end early
                 open_ = open_[self.leaf[node[open_]] < 0]
+                if not open_.size:
+                    break
         found: NDArray[np.int32] = self.leaf[node].reshape(n, -1)
         return found
 

@@ -168,7 +168,7 @@ class Routewright(Scorer):
         values_usd = _trade_offs(mean_cost, mean)
         worth = np.empty((len(grid), len(delta)))  # score units, cost charged at the trade-off
         at = np.arange(len(delta))
-        believed = {trust: np.clip(mean + delta @ _scaled(1.0, trust, len(mean)), 0.0, 1.0) for trust in _TRUSTS}
+        believed = {trust: _within(mean + delta @ _scaled(1.0, trust, len(mean))) for trust in _TRUSTS}
         for i, (trust, power) in enumerate(grid):
             cost = mean_cost ** (1 - power) * np.maximum(rows.cost_left_out, 1e-12) ** power
             cost *= mean_cost / cost.mean(axis=0)
@@ -188,8 +188,8 @@ class Routewright(Scorer):
 
     def _fit_spread(self, quality: Floats, forecast: Floats) -> None:
         """Deviation of an outcome from its forecast: ratio[m] * sqrt(p (1 - p)), as for a coin of that chance."""
-        p = np.clip(forecast, 0.0, 1.0)
-        self._ratio = np.sqrt(((quality - p) ** 2).mean(axis=0) / _coin(p).mean(axis=0))
+        p = _within(forecast)
+        self._ratio = np.sqrt(((quality - p) ** 2 / _coin(p)).mean(axis=0))
 
     def _read(self, x: Floats) -> Floats:
         tail = min(self.config.tail, x.shape[1])
@@ -197,7 +197,7 @@ class Routewright(Scorer):
 
     def _quality(self, queries: Sequence[Query], x: Floats) -> tuple[Floats, Floats]:
         quality = self._mean + (x - self._centre) @ self._weights
-        quality = np.clip(quality + self._forest.mean(self._read(x), self._values), 0.0, 1.0)
+        quality = _within(quality + self._forest.mean(self._read(x), self._values))
         return quality, self._ratio * np.sqrt(_coin(quality))
 
     def _state(self) -> tuple[Arrays, Meta]:
@@ -237,9 +237,16 @@ def _slope(guess: Floats, truth: Floats, most: float) -> float:
     return float(np.clip((guess * truth).sum() / max(float((guess**2).sum()), 1e-12), 0.0, most))
 
 
+def _within(quality: Floats) -> Floats:
+    """Into [0, 1] by moving whole rows as far as that goes: clipping would make the best models of a row equal."""
+    low, high = quality.min(axis=1, keepdims=True), quality.max(axis=1, keepdims=True)
+    moved = quality - np.maximum(high - 1.0, 0.0) + np.maximum(-low, 0.0)
+    return np.clip(moved, 0.0, 1.0)
+
+
 def _coin(p: Floats) -> Floats:
-    """Variance of a coin of chance p, not below that of one in a hundred."""
-    out: Floats = np.maximum(p * (1 - p), 0.01)
+    """Variance of a coin of chance p; nobody is surer than three in a hundred."""
+    out: Floats = np.maximum(p * (1 - p), 0.03)
     return out
 
 
