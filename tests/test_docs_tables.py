@@ -1,0 +1,105 @@
+"""Everything that has a name has its row in the docs: policies, encoders, importers, columns, verbs, with their options."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+
+from routewright.cli.app import app
+from routewright.encoders import ENCODERS
+from routewright.outcomes import COLUMNS
+from routewright.outcomes.importers import IMPORTERS
+from routewright.scorers import SCORERS
+
+ROOT = Path(__file__).parents[1]
+DOCS = ROOT / "docs"
+VERBS: dict[str, Any] = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+
+
+def page(name: str) -> str:
+    return (DOCS / name).read_text(encoding="utf-8")
+
+
+def rows(text: str) -> list[list[str]]:
+    """The cells of every table row, without code marks."""
+    return [
+        [cell.strip().replace("`", "") for cell in re.split(r"(?<!\\)\|", line)[1:-1]]
+        for line in text.splitlines()
+        if line.startswith("|") and not line.startswith("|---")
+    ]
+
+
+def section(text: str, title: str) -> str:
+    """From a heading of level two to the next."""
+    found = re.search(rf"^## `?{re.escape(title)}\b.*?(?=^## |\Z)", text, re.MULTILINE | re.DOTALL)
+    assert found, f"no section {title}"
+    return found[0]
+
+
+@pytest.mark.parametrize("name", SCORERS)
+def test_every_policy_has_its_row(name: str) -> None:
+    scorer = SCORERS.load(name)
+    before, options = page("reference/policies.md").split("## Options")
+    (row,) = (r for r in rows(before) if r[0] == name)
+    assert row[-1] == ("**yes**" if scorer.reads_task else "no")
+    if not scorer.reads_text:
+        assert row[-2] == "no"
+    stated: dict[tuple[str, str], str] = {}
+    policy = ""
+    for cells in rows(options):
+        policy = cells[0] or policy
+        stated[policy, cells[1]] = cells[2]
+    real = {
+        (name, key): "none" if field.get_default() is None else str(field.get_default())
+        for key, field in scorer.Config.model_fields.items()
+    }
+    assert {key: value for key, value in stated.items() if key[0] == name} == real
+
+
+@pytest.mark.parametrize("name", ENCODERS)
+def test_every_encoder_has_its_section(name: str) -> None:
+    stated = {r[0] for r in rows(section(page("reference/encoders.md"), name))}
+    assert set(ENCODERS.load(name).Config.model_fields) <= stated
+
+
+@pytest.mark.parametrize("name", IMPORTERS)
+def test_every_importer_has_its_section(name: str) -> None:
+    section(page("guides/importing.md"), name)
+    assert f"`{name}`" in section(page("reference/cli.md"), "import")
+
+
+def test_every_column_has_its_row() -> None:
+    stated = {r[0]: r for r in rows(section(page("reference/table.md"), "Columns"))[1:]}
+    assert list(stated) == list(COLUMNS)
+    for name, column in COLUMNS.items():
+        kind = str(getattr(column.dtype, "__name__", column.dtype))
+        assert stated[name][1:3] == [kind, "yes" if column.required else "no"]
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_verb_has_its_section(verb: str) -> None:
+    text = section(page("reference/cli.md"), verb)
+    stated = {option for r in rows(text) for option in r[0].split(", ")}
+    real = {option for p in VERBS[verb].params for option in (*p.opts, *p.secondary_opts) if option.startswith("--")}
+    assert real - {"--help"} == {option for option in stated if option.startswith("--")}
+
+
+def test_links_lead_somewhere() -> None:
+    """Relative links of the docs and of CONTRIBUTING."""
+    pages = [*DOCS.rglob("*.md"), ROOT / "CONTRIBUTING.md"]
+    for one in pages:
+        for target in re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", one.read_text(encoding="utf-8")):
+            assert target.startswith("https://") or (one.parent / target).exists(), f"{one.name}: {target}"
+
+
+def test_every_record_is_listed() -> None:
+    listed = re.findall(r"\]\((\d{4}-[a-z-]+\.md)\)", page("adr/README.md"))
+    assert listed == sorted(p.name for p in (DOCS / "adr").glob("0*.md"))
+    for name in listed:
+        text = page(f"adr/{name}")
+        for part in ("Status: ", "## Context", "## Decision", "## What we gave up"):
+            assert part in text, f"{name}: {part}"
