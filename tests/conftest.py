@@ -1,6 +1,13 @@
 """Shared by all tests: one small simulated table, and the command line run in this process."""
+# ruff: noqa: E402
 
 from __future__ import annotations
+
+import os
+
+# Before NumPy comes in: on small arrays and a busy machine, BLAS threads mostly wait for each other (2.5 times the CPU).
+for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+    os.environ.setdefault(_name, "1")
 
 import sys
 from collections.abc import Callable
