@@ -719,6 +719,16 @@ def test_the_commands_that_are_refused_above_run_when_nothing_is_wrong(
             arguments = [*arguments[:-1], tmp_path / "report", "--draws", 20]
         ran = cli(*arguments)
         assert ran.code == 0, ran.err
+        evaluated = arguments  # the last one
     assert {p.name for p in (tmp_path / "report").iterdir()} >= {"report.json", "report.html", "settings.json"}
     assert {p.name for p in (tmp_path / "out").iterdir()} == {"router.json", "router.safetensors"}
     assert not list(tmp_path.rglob(".*")), "leftovers"
+    # Finished fits that were damaged since are made again.
+    report = (tmp_path / "report" / "report.json").read_bytes()
+    fits = sorted((tmp_path / "report" / "work").iterdir())
+    whole = [path.read_bytes() for path in fits]
+    for path, raw, keep in zip(fits, whole, (0, 10, 300, -20), strict=False):
+        path.write_bytes(raw[:keep])
+    fits[4].write_bytes(whole[4][:200] + bytes(40) + whole[4][240:])
+    assert cli(*evaluated).code == 0
+    assert (tmp_path / "report" / "report.json").read_bytes() == report

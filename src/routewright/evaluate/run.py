@@ -7,10 +7,13 @@ by the content of the table, the policies' settings and the version; what is the
 from __future__ import annotations
 
 import concurrent.futures
+import contextlib
 import hashlib
 import json
 import multiprocessing
 import os
+import zipfile
+import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +30,7 @@ from routewright.outcomes import Outcomes
 from routewright.outcomes.table import beside
 
 Progress = Callable[[int, int, str], None]  # done, of, what
+_DAMAGED = (zipfile.BadZipFile, zlib.error, ValueError, KeyError, EOFError)
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "POLARS_MAX_THREADS")
 
 
@@ -192,11 +196,13 @@ class _Store:
         self._parts = {p.label: p for p in parts}
         for part in parts:
             path = self._path(self.folder, job, part)
-            if path.exists():
-                with np.load(path, allow_pickle=False) as a:
-                    found[part.label] = Chosen(
-                        a["rows"], bool(a["on_test"]), a["picks"], a["gap"], float(a["cost"]), float(a["quality"])
-                    )
+            if not path.exists():
+                continue
+            # A damaged file is as good as none: the fit is made again.
+            with contextlib.suppress(*_DAMAGED), np.load(path, allow_pickle=False) as a:
+                found[part.label] = Chosen(
+                    a["rows"], bool(a["on_test"]), a["picks"], a["gap"], float(a["cost"]), float(a["quality"])
+                )
         return found
 
     def write(self, job: Job, result: Mapping[str, Chosen]) -> None:
