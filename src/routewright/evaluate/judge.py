@@ -227,19 +227,20 @@ def _fixed_trade_off(base: _Baseline) -> int:
 
 
 def _line_saving(base: _Baseline, quality: float) -> float:
-    """What mixing single models saves at that quality: 1 - cost of the line there / cost of the best single model."""
+    """What mixing single models saves at that quality: 1 - cost of the line there / cost of the best single model.
+
+    Where the line does not reach the quality, it is quoted at the best it does reach.
+    """
     saved = []
     for line in base.line_mean:
-        enough = np.flatnonzero(np.maximum.accumulate(line.quality) >= quality)
-        if not len(enough):
-            saved.append(0.0)
-            continue
-        i = int(enough[0])
-        cost = line.cost[i]
-        if i:
-            rise = line.quality[i] - line.quality[i - 1]
-            cost -= (line.quality[i] - quality) / rise * (line.cost[i] - line.cost[i - 1]) if rise > 0 else 0.0
-        saved.append(max(0.0, 1 - _ratio(float(cost), base.best_cost.mean)))
+        reached = np.maximum.accumulate(line.quality)
+        wanted = min(quality, float(reached[-1]))
+        i = int(np.argmax(reached >= wanted))
+        cost = float(line.cost[i])
+        if i and line.quality[i] > line.quality[i - 1]:
+            share = (line.quality[i] - wanted) / (line.quality[i] - line.quality[i - 1])
+            cost -= float(np.clip(share, 0, 1) * (line.cost[i] - line.cost[i - 1]))
+        saved.append(max(0.0, 1 - _ratio(cost, base.best_cost.mean)))
     return float(np.mean(saved))
 
 
