@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 
 from routewright.encoders import Encoder, build_encoder, restore_encoder
+from routewright.encoders.cache import vectors_of
 from routewright.errors import MissingExtra, RouterError, TableError
 from routewright.outcomes.dense import Outcomes
 from routewright.scorers import Scorer, build_scorer, restore_scorer
@@ -245,7 +246,7 @@ def fit(
     texts = [q.text for q in outcomes.queries]
     text.fit(texts)
     scorer = build_scorer(policy, options, seed)
-    scorer.fit(outcomes, text.encode(texts))
+    scorer.fit(outcomes, vectors_of(text, texts))
     return Router(
         text, scorer, about={"table": outcomes.name, "queries": len(outcomes), "score_kind": outcomes.score_kind}
     )

@@ -1,8 +1,8 @@
 """Vectors kept on disk, so that a text is encoded once and not once a run.
 
 What it is: one SQLite file, `key -> vector`, for encoders that are `fixed`. What it is not: a cache for
-encoders that learn from the table, whose vectors change with every `fit`. Called by the benchmarks and by
-training on tables whose texts come back:
+encoders that learn from the table, whose vectors change with every `fit`. Called by training and judging, and by
+whoever encodes texts that come back:
 
     vectors = encode_cached(encoder, texts)          # [N, dim], the same as encoder.encode(texts)
 
@@ -42,6 +42,11 @@ def cache_folder() -> Path:
         return Path(own).expanduser()
     shared = os.environ.get("XDG_CACHE_HOME")
     return (Path(shared) if shared else Path.home() / ".cache") / "routewright"
+
+
+def vectors_of(encoder: Encoder, texts: Sequence[str]) -> Vectors:
+    """[N, dim] vectors for training and judging: through the cache where the encoder allows it."""
+    return encode_cached(encoder, texts) if encoder.fixed else encoder.encode(texts)
 
 
 def encode_cached(encoder: Encoder, texts: Sequence[str], folder: str | Path | None = None) -> Vectors:

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from routewright.encoders import build_encoder
+from routewright.encoders.cache import vectors_of
 from routewright.evaluate.settings import Part, Settings, value_grid
 from routewright.outcomes import Outcomes, folds
 from routewright.scorers import build_scorer
@@ -94,7 +95,7 @@ def fit_job(
     encoder = build_encoder(settings.encoder.kind, settings.encoder.options)
     texts = [q.text for q in train.queries]
     encoder.fit(texts)
-    vectors, wanted = encoder.encode(texts), encoder.encode([q.text for q in target.queries])
+    vectors, wanted = vectors_of(encoder, texts), vectors_of(encoder, [q.text for q in target.queries])
     grid = value_grid()
     out: dict[str, Chosen] = {}
     for part in parts:

@@ -21,6 +21,8 @@ from pathlib import Path
 import numpy as np
 
 from routewright import __version__
+from routewright.encoders import build_encoder
+from routewright.encoders.cache import vectors_of
 from routewright.errors import TableError, UnknownName
 from routewright.evaluate.crossfit import Chosen, Job, Unit, fit_job, jobs_of
 from routewright.evaluate.judge import TableResult, judge
@@ -36,7 +38,6 @@ _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "POLAR
 
 def check(units: Sequence[Unit], settings: Settings) -> None:
     """Refuse what can not be run before anything long starts."""
-    from routewright.encoders import build_encoder
     from routewright.scorers import build_scorer
 
     for part in settings.all_parts:
@@ -119,6 +120,8 @@ def _fit_all(
         if progress is not None:
             progress(finished, total, units[job.unit].name)
 
+    if todo:
+        _encode_once(units, settings)
     workers = settings.jobs or os.cpu_count() or 1
     if workers == 1 or len(todo) <= 1:
         for job, missing in todo:
@@ -126,6 +129,15 @@ def _fit_all(
         return done
     _in_workers(units, settings, todo, min(workers, len(todo)), take)
     return done
+
+
+def _encode_once(units: Sequence[Unit], settings: Settings) -> None:
+    """Fill the cache of vectors before workers start, lest each of them encode the same texts."""
+    encoder = build_encoder(settings.encoder.kind, settings.encoder.options)
+    if encoder.fixed:
+        for unit in units:
+            for table in (unit.train, unit.judged):
+                vectors_of(encoder, [q.text for q in table.queries])
 
 
 def _in_workers(
