@@ -241,7 +241,8 @@ def _within(quality: Floats) -> Floats:
     """Into [0, 1] by moving whole rows as far as that goes: clipping would make the best models of a row equal."""
     low, high = quality.min(axis=1, keepdims=True), quality.max(axis=1, keepdims=True)
     moved = quality - np.maximum(high - 1.0, 0.0) + np.maximum(-low, 0.0)
-    return np.clip(moved, 0.0, 1.0)
+    out: Floats = np.clip(moved, 0.0, 1.0)
+    return out
 
 
 def _coin(p: Floats) -> Floats:
