@@ -53,8 +53,12 @@ def main() -> None:
         f"{report['routewright']}). The tables are kept outside the repository; [recipes/results](../recipes/results/README.md)"
         " has the command. How the figures are made, and what they refuse to claim: [judging](concepts/judging.md).\n"
     )
-    print("`gain` is quality above the line between single models at equal cost, in points, with a paired 95% interval over")
-    print("queries and seeds; a router that ignores the query has 0. `*` reads the task label, which live traffic lacks.\n")
+    print(
+        "`gain` is quality above the line between single models at equal cost, in points, with a paired 95% interval over"
+    )
+    print(
+        "queries and seeds; a router that ignores the query has 0. `*` reads the task label, which live traffic lacks.\n"
+    )
     print("## The default against the others, table by table\n")
     print("| table | queries x models | routewright | best other without labels | knn | kmeans | mf | task_mean* |")
     print("|---|---|---|---|---|---|---|---|")
@@ -96,9 +100,7 @@ def main() -> None:
     for name, part in [*report["tables"].items(), ("**pooled**", report)]:
         rows, controls = every(part), part["controls"]
         single, oracle = controls["best_single"], controls["oracle"]
-        shown = [
-            f"{100 * c['quality']['mean']:.1f}% @ {1000 * c['cost_usd']['mean']:.3g}" for c in (single, oracle)
-        ]
+        shown = [f"{100 * c['quality']['mean']:.1f}% @ {1000 * c['cost_usd']['mean']:.3g}" for c in (single, oracle)]
         cells = [saving(rows[k]) for k in ("routewright", "ridge", "knn", "kmeans")]
         print(f"| {name} | {shown[0]} | {shown[1]} | " + " | ".join(cells) + f" | {part.get('cost_source', 'mixed')} |")
     print("\nBest single and oracle: accuracy @ USD per 1,000 queries.\n")
@@ -124,7 +126,9 @@ def main() -> None:
                     f"| {name} | {policy} | {pair['apgr']:.3f} | {100 * pair['cpt50']:.1f}% | {100 * pair['cpt80']:.1f}% |"
                 )
     print("\n## Cost forecasts where completions are real\n")
-    print("Mean |log(forecast / real cost)| per query and model: 0.1 is about 10%. `blind` forecasts each model's mean.\n")
+    print(
+        "Mean |log(forecast / real cost)| per query and model: 0.1 is about 10%. `blind` forecasts each model's mean.\n"
+    )
     print("| table | tokens from | ridge on the text | blind |")
     print("|---|---|---|---|")
     for name, part in report["tables"].items():

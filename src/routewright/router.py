@@ -1,6 +1,6 @@
 """A trained router: an encoder and a scorer, saved and loaded together.
 
-    router = train(outcomes, "routewright")
+    router = fit(outcomes, "routewright")
     router.save("my-router")
     choice = load("my-router").route("How many vowels are in Zurich?", value_usd=0.01)
 

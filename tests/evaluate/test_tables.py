@@ -69,3 +69,12 @@ def test_named_streams(tables: dict[str, Path]) -> None:
     assert [u.name for u in what.units] == ["a", "b", "mine", "stream"]
     with pytest.raises(TableError, match="not among the tables"):
         plan(list(tables.values()), streams={"mine": ["a", "zebra"]})
+
+
+def test_the_option_test_takes_several_tables() -> None:
+    from routewright.cli import _spread
+
+    given = ["evaluate", "a", "b", "--test", "x", "y", "--out", "o", "--seeds", "1"]
+    wanted = ["evaluate", "a", "b", "--test", "x", "--test", "y", "--out", "o", "--seeds", "1"]
+    assert _spread(given) == wanted
+    assert _spread(wanted) == wanted

@@ -17,7 +17,7 @@ def main() -> None:
     usage_error: Any = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")
     command = typer.main.get_command(app)
     try:
-        code = command.main(sys.argv[1:] or ["--help"], prog_name="routewright", standalone_mode=False)
+        code = command.main(_spread(sys.argv[1:]) or ["--help"], prog_name="routewright", standalone_mode=False)
     except RoutewrightError as error:
         _fail(str(error))
     except usage_error as error:
@@ -35,6 +35,23 @@ def main() -> None:
             _interrupted()
         if isinstance(code, int) and code:
             raise SystemExit(code)
+
+
+def _spread(arguments: list[str]) -> list[str]:
+    """`--test A B` as `--test A --test B`: the option takes every path up to the next option.
+
+    >>> _spread(["evaluate", "t", "--test", "a", "b", "--out", "o"])
+    ['evaluate', 't', '--test', 'a', '--test', 'b', '--out', 'o']
+    """
+    spread: list[str] = []
+    inside = False
+    for word in arguments:
+        if word.startswith("-"):
+            inside = word == "--test"
+        elif inside and spread[-1] != "--test":
+            spread.append("--test")
+        spread.append(word)
+    return spread
 
 
 def _fail(message: str) -> NoReturn:

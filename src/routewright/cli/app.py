@@ -16,6 +16,7 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # brackets in help texts are text
     help="Learn which model should answer, prove the saving on recorded outcomes, then serve it.",
 )
 app.command("import")(import_table)

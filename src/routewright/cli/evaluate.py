@@ -24,7 +24,7 @@ def evaluate(
     out: Annotated[Path, typer.Option(help="Folder for report.json and report.html.")],
     policies: Annotated[str, typer.Option(help="Policies, separated by commas; see `routewright policies`.")] = "",
     test: Annotated[
-        list[Path] | None, typer.Option(help="Judge on this table instead of cross-fitting; repeatable.")
+        list[Path] | None, typer.Option(metavar="TABLE...", help="Judge on these tables instead of cross-fitting.")
     ] = None,
     seeds: Annotated[int | None, typer.Option(help="Repetitions [default: 3].")] = None,
     encoder: Annotated[str, typer.Option(help="Encoder [default: hashing].")] = "",

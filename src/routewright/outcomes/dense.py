@@ -120,7 +120,7 @@ def load(path: str | Path | Scan, models: Sequence[str] | None = None) -> Outcom
         twice = next(name for i, name in enumerate(models) if name in models[:i])
         raise TableError(f"Model {twice!r} is listed twice. Expected each model once.")
     scan = path if isinstance(path, Scan) else read(path)
-    uid = pl.concat_str("dataset", pl.lit("/"), "query_id").alias("uid")
+    uid = pl.concat_str("dataset", pl.lit("\x1f"), "query_id").alias("uid")
     frame = scan.frame
     if models is not None:
         frame = frame.filter(pl.col("model").is_in(list(models)))
@@ -169,7 +169,7 @@ def _refuse_duplicates(scan: Scan, cells: pl.DataFrame, row: Ints, column: Ints)
     if same.any():
         first = cells.row(int(key[int(np.argmax(same)) + 1]), named=True)
         raise TableError(
-            f"{scan.path}: {int(same.sum())} duplicate (query_id, model, sample), first ({first['uid']!r}, "
+            f"{scan.path}: {int(same.sum())} duplicate (query_id, model, sample), first ({first['uid'].split(chr(31))[1]!r}, "
             f"{first['model']!r}, {first['sample']}). Expected one row each; number repeated answers in the column sample."
         )
 

@@ -15,7 +15,8 @@ import numpy as np
 from routewright.errors import TableError
 from routewright.types import Ints
 
-_NOT_WORD = re.compile(r"[\W_]+")
+# Space, ASCII punctuation, and the punctuation blocks of Unicode; marks and signs that carry meaning in a script stay.
+_NOT_WORD = re.compile("[\\s!-/:-@\\[-`{-~\u00a0-\u00bf\u2000-\u206f\u3000-\u303f]+")
 
 
 def normalise(text: str) -> str:

@@ -41,7 +41,7 @@ class Scorer(ABC):
 
     A subclass fills `_fit` and `_quality`; what every scorer shares (cost forecasts, the pool's names, saving) is
     here. `reads_task` marks the few that look at a query's task label, which live traffic does not have;
-    `reads_text` the ones whose choice depends on the query at all.
+    `reads_text` the ones whose forecast depends on the text.
     """
 
     Config: ClassVar[type[Config]] = NoOptions

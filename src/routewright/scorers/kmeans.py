@@ -9,6 +9,7 @@ Differs: the trade-off is applied by `choose.py` in USD instead of by normalised
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
@@ -42,12 +43,15 @@ class KMeans(Scorer):
 
     def _fit(self, outcomes: Outcomes, x: Floats) -> None:
         from sklearn.cluster import KMeans as Clustering
+        from sklearn.exceptions import ConvergenceWarning
 
         n = max(1, min(self.config.clusters, len(x) // 10))
         rows = x.astype(np.float32)
         if len(rows) > self.config.memory:
             rows = rows[np.random.default_rng(self.seed).choice(len(rows), self.config.memory, replace=False)]
-        fit = Clustering(n, n_init=2, max_iter=50, random_state=self.seed).fit(rows)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)  # fewer different texts than clusters: some stay empty
+            fit = Clustering(n, n_init=2, max_iter=50, random_state=self.seed).fit(rows)
         label = fit.predict(x.astype(np.float32))
         sums = np.zeros((n, len(outcomes.models)))
         np.add.at(sums, label, outcomes.quality)

@@ -27,7 +27,7 @@ class MLPConfig(Config):
 
     hidden: int = Field(64, ge=1, description="hidden units")
     epochs: int = Field(60, ge=1, description="passes at most")
-    decay: float = Field(0.01, ge=0, description="L2 penalty")
+    decay: float = Field(1.0, ge=0, description="L2 penalty, over the training rows")
 
 
 class MLP(Scorer):
@@ -56,7 +56,8 @@ class MLP(Scorer):
         )
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)  # stopping at `epochs` is what was asked for
-            net.fit(x - self._centre, (outcomes.quality - self._mean))
+            y = outcomes.quality - self._mean
+            net.fit(x - self._centre, y.ravel() if y.shape[1] == 1 else y)
         self._w = [np.asarray(w, dtype=np.float64) for w in (*net.coefs_, *net.intercepts_)]
         self._std = outcomes.quality.std(axis=0)
 
