@@ -56,6 +56,12 @@ SHAPE_NAMES = (
 )  # fmt: skip
 
 
+_MARKS = ("\n", "?", "()[]{}", "\"'`", "+-*/=<>^%$\\", ",;", ":")  # lines, questions, brackets, quotes, operators ...
+_MARK = np.zeros(256, dtype=np.uint8)
+for _kind, _characters in enumerate(_MARKS, start=1):
+    _MARK[list(_characters.encode())] = _kind
+
+
 def _mix(h: NDArray[np.uint64]) -> NDArray[np.uint64]:
     h = h ^ (h >> np.uint64(33))
     h = h * _MIX
@@ -106,7 +112,11 @@ def count(texts: Sequence[str], n_buckets: int) -> tuple[Ints, Ints, Floats, Flo
     pair = _mix(h[:-1] * _A + h[1:])[same]
     keys = np.concatenate([h, pair]) & np.uint64(n_buckets - 1)
     rows = np.concatenate([row, row[1:][same]])
-    combined, counts = np.unique(rows * n_buckets + keys.astype(np.int64), return_counts=True)
+    combined = rows * n_buckets + keys.astype(np.int64)
+    if len(texts) * n_buckets < 2**31:  # half the bytes sort in half the time
+        combined = combined.astype(np.int32)
+    combined, counts = np.unique(combined, return_counts=True)
+    combined = combined.astype(np.int64)
     shape = _shape(raw, upper, kind, starts, begin[is_token], kind[begin[is_token]], length[is_token], row)
     return combined // n_buckets, combined % n_buckets, counts.astype(np.float64), shape
 
@@ -127,10 +137,12 @@ def _shape(
     def per_text(flags: NDArray[np.bool_]) -> Floats:
         return np.add.reduceat(flags, starts[:-1], dtype=np.float64)
 
-    def among(characters: str) -> Floats:
-        wanted = np.zeros(256, dtype=bool)
-        wanted[list(characters.encode())] = True
-        return per_text(wanted[raw])
+    # One count of all kinds of marks at once: [N, kinds].
+    text = np.repeat(np.arange(n), np.diff(starts))
+    marked = _MARK[raw]
+    at = np.flatnonzero(marked)
+    marks = np.bincount(text[at] * (len(_MARKS) + 1) + marked[at], minlength=n * (len(_MARKS) + 1))
+    marks = np.log1p(marks.reshape(n, -1)[:, 1:].astype(np.float64)).T
 
     word = token_kind == _LETTER
     words = np.bincount(row[word], minlength=n)
@@ -145,15 +157,10 @@ def _shape(
         per_text(upper) / size,
         per_text(kind == _OTHER) / size,
         per_text(raw >= 128) / size,
-        np.log1p(among("\n")),
+        marks[0],
         np.log1p(np.bincount(row[token_kind == _DIGIT], minlength=n)),
         letters / np.maximum(words, 1) / 10,
-        np.log1p(among("?")),
-        np.log1p(among("()[]{}")),
-        np.log1p(among("\"'`")),
-        np.log1p(among("+-*/=<>^%$\\")),
-        np.log1p(among(",;")),
-        np.log1p(among(":")),
+        *marks[1:],
         np.log1p(per_text(listed)),
     ]
     return np.stack(columns, axis=1)
