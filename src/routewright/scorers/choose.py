@@ -85,15 +85,18 @@ def decide(
             f"No model is allowed for {int((~free.any(axis=1)).sum())} of {len(free)} queries. Allow at least one each."
         )
     best = _argmax(np.where(free, gains, -np.inf), forecast.cost_usd)
+    calls = [Action("call", name) for name in forecast.models]
+    everything_free = free.all(axis=1)
     decisions = []
-    for q, top in enumerate(best):
-        options = np.flatnonzero(free[q])
-        pick = int(top)
+    for q, top in enumerate(best.tolist()):
+        pick: int = top
+        names = forecast.models
+        if not everything_free[q]:
+            names = tuple(forecast.models[i] for i in np.flatnonzero(free[q]))
         if epsilon > 0 and rng is not None and rng.random() < epsilon:
-            pick = int(rng.choice(options))
-        probability = epsilon / len(options) + (1 - epsilon if pick == top else 0.0)
-        names = tuple(forecast.models[i] for i in options)
-        decisions.append(Decision(Action("call", forecast.models[pick]), names, probability))
+            pick = int(rng.choice(np.flatnonzero(free[q])))
+        probability = epsilon / len(names) + (1 - epsilon if pick == top else 0.0)
+        decisions.append(Decision(calls[pick], names, probability))
     return decisions
 
 
