@@ -86,11 +86,10 @@ def decide(
         )
     best = _argmax(np.where(free, gains, -np.inf), forecast.cost_usd)
     calls = [Action("call", name) for name in forecast.models]
-    everything_free = free.all(axis=1)
+    everything_free: Bools = np.asarray(free.all(axis=1))
     decisions = []
     for q, top in enumerate(best.tolist()):
-        pick: int = top
-        names = forecast.models
+        pick, names = top, forecast.models
         if not everything_free[q]:
             names = tuple(forecast.models[i] for i in np.flatnonzero(free[q]))
         if epsilon > 0 and rng is not None and rng.random() < epsilon:
