@@ -137,7 +137,7 @@ def test_one_id_in_two_data_sets_is_two_queries(save: Save) -> None:
 
 
 def test_duplicates_and_two_texts_are_refused(save: Save) -> None:
-    with pytest.raises(TableError, match=r"2 duplicate .* \('q0', '[ab]', 0\)"):
+    with pytest.raises(TableError, match=r"2 duplicate .* \('/q0', '[ab]', 0\)"):
         load(save(pl.concat([table(), table().head(2)])))
     odd = table().with_columns(
         pl.when(pl.int_range(pl.len()) == 3).then(pl.lit("other")).otherwise("query").alias("query")

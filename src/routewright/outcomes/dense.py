@@ -169,7 +169,7 @@ def _refuse_duplicates(scan: Scan, cells: pl.DataFrame, row: Ints, column: Ints)
     if same.any():
         first = cells.row(int(key[int(np.argmax(same)) + 1]), named=True)
         raise TableError(
-            f"{scan.path}: {int(same.sum())} duplicate (query_id, model, sample), first ({first['uid'].split(chr(31))[1]!r}, "
+            f"{scan.path}: {int(same.sum())} duplicate (query_id, model, sample), first ({first['uid'].replace(chr(31), '/')!r}, "
             f"{first['model']!r}, {first['sample']}). Expected one row each; number repeated answers in the column sample."
         )
 

@@ -8,6 +8,8 @@ row, what was expected and what to do; writing happens beside the target and is 
 from __future__ import annotations
 
 import os
+import shutil
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -200,11 +202,17 @@ def write(frame: pl.DataFrame | pl.LazyFrame, out: str | Path) -> None:
 
 @contextmanager
 def beside(out: Path) -> Iterator[Path]:
-    """A temporary path in the target's folder that becomes the target if the block ends well, and vanishes if not."""
+    """A temporary path beside the target that becomes the target if the block ends well, and vanishes if not.
+
+    It lies in a folder of its own: a writer that fails may still create its file a moment later, from a thread.
+    """
     out.parent.mkdir(parents=True, exist_ok=True)
-    temporary = out.with_name(f".{out.name}.{os.getpid()}.part")
+    folder = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".part", dir=out.parent))
     try:
-        yield temporary
-        os.replace(temporary, out)
+        yield folder / out.name
+        os.replace(folder / out.name, out)
     finally:
-        temporary.unlink(missing_ok=True)
+        for _ in range(3):  # such a file may come between emptying the folder and removing it
+            shutil.rmtree(folder, ignore_errors=True)
+            if not folder.exists():
+                break

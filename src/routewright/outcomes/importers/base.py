@@ -123,7 +123,7 @@ def import_outcomes(kind: str, path: str | Path, out: str | Path, options: Mappi
     except (ConfigError, TableError) as error:
         # `write` validates beside the target, but the user knows only the source; and what is quoted from the source
         # may hold line breaks.
-        part = re.escape(str(out.parent / f".{out.name}.")) + r"\d+\.part"
+        part = re.escape(str(out.parent / f".{out.name}.")) + r"\w+\.part/" + re.escape(out.name)
         message = re.sub(r"[\x00-\x1f\x7f]+", " ", re.sub(part, lambda _: str(path), str(error)))
         raise type(error)(message) from None
     except pl.exceptions.PolarsError as error:
