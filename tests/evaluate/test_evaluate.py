@@ -123,6 +123,24 @@ def test_resuming_gives_the_same_report(tmp_path: Path) -> None:
     assert build(how, first, None, [], {}) == build(how, again, None, [], {})
 
 
+def test_other_code_or_options_fit_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    units = [Unit("world", world(60))]
+
+    def fits(how: Settings) -> int:
+        done: list[int] = []
+        evaluate(units, how, tmp_path, lambda n, total, note: done.append(n))
+        return max(done, default=0)
+
+    first = settings("knn")
+    assert fits(first) == 15 * len(first.all_parts)
+    renamed = first.model_copy(update={"policies": (Part(kind="knn", name="neighbours"),)})
+    assert fits(renamed) == 0, "a name in the report is no reason to fit again"
+    other = first.model_copy(update={"policies": (Part(kind="knn", options={"k": 5}),)})
+    assert fits(other) == 15
+    monkeypatch.setattr("routewright.evaluate.run._code", lambda: "changed")
+    assert fits(first) == 15 * len(first.all_parts)
+
+
 def test_an_interrupted_run_goes_on_where_it_stopped(tmp_path: Path) -> None:
     units, how = [Unit("world", world(120))], settings("ridge")
     totals: list[int] = []

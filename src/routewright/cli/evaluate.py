@@ -14,9 +14,8 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.table import Table
 
-from routewright.cli.show import console, points, progress, refuse_out, usd
+from routewright.cli.show import console, listing, points, progress, refuse_out, usd
 
 
 def evaluate(
@@ -111,7 +110,7 @@ def _show_one(title: str, part: Mapping[str, Any]) -> None:
         f"best single {100 * single['quality']['mean']:.1f}% at {usd(1000 * single['cost_usd']['mean'])} USD / 1,000, "
         f"oracle {100 * oracle['quality']['mean']:.1f}% at {usd(1000 * oracle['cost_usd']['mean'])}"
     )
-    table = Table("policy", "gain over line", "saving %", "kept", "line saves %", box=None, padding=(0, 1))
+    table = listing("policy", "gain over line", "saving %", "kept", "line saves %")
     rows = {**part["policies"]}
     rows |= {
         k: v for k, v in part["controls"].items() if isinstance(v, dict) and "gain_over_line" in v and k not in rows

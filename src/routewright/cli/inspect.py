@@ -8,9 +8,8 @@ from typing import Annotated, Any
 
 import numpy as np
 import typer
-from rich.table import Table
 
-from routewright.cli.show import console, usd
+from routewright.cli.show import console, listing, usd
 
 
 def inspect(
@@ -33,12 +32,12 @@ def inspect(
     console.print(
         f"cost: {facts['cost_source'] or 'source not stated'}; tokens: {facts['tokens_source'] or 'source not stated'}"
     )
-    listing = Table("model", "quality %", "USD / 1,000", "best alone %", box=None)
+    table_of_models = listing("model", "quality %", "USD / 1,000", "best alone %")
     for row in facts["models"]:
-        listing.add_row(
+        table_of_models.add_row(
             row["model"], f"{100 * row['quality']:.1f}", usd(1000 * row["cost_usd"]), f"{100 * row['sole_best']:.1f}"
         )
-    console.print(listing)
+    console.print(table_of_models)
     console.print(
         f"ties at the top: {100 * facts['ties']:.0f}% of queries; nobody right: {100 * facts['all_wrong']:.0f}%; "
         f"all equal: {100 * facts['all_equal']:.0f}%"

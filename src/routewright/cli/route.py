@@ -7,9 +7,8 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.table import Table
 
-from routewright.cli.show import console, usd
+from routewright.cli.show import console, listing, usd
 
 
 def route(
@@ -44,7 +43,7 @@ def route(
         }
         typer.echo(json.dumps(facts, indent=2))
         return
-    table = Table("", "model", "quality", "USD", "utility USD", box=None)
+    table = listing("", "model", "quality", "USD", "utility USD")
     worth = {m: choice.value_usd * q - choice.cost_usd[m] for m, q in choice.quality.items()}
     for name in sorted(worth, key=lambda m: -worth[m]):
         mark = ">" if name == choice.model else ""

@@ -11,10 +11,20 @@ from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
 
 from routewright.errors import ConfigError
 
 console = Console(highlight=False, markup=False, emoji=False)  # a model may well be called "llama[4bit]"
+
+
+def listing(*columns: str) -> Table:
+    """A plain table whose first named column is never cut short: two models may differ in their last letters alone."""
+    table = Table(box=None)
+    names = [name for name in columns if name]
+    for name in columns:
+        table.add_column(name, overflow="fold" if names and name == names[0] else "ellipsis")
+    return table
 
 
 def pairs(values: Sequence[str], option: str) -> dict[str, Any]:

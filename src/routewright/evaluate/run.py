@@ -1,7 +1,7 @@
 """Running an evaluation: fits in parallel, saved as they finish, resumed where they stopped.
 
 Each fit (one table, one seed, one set of folds left out; all policies) is one file in the output's `work` folder, keyed
-by the content of the table, the policies' settings and the version; what is there is not computed again.
+by the content of the table, the policy's settings and the code that fits; what is there is not computed again.
 """
 
 from __future__ import annotations
@@ -195,10 +195,11 @@ class _Store:
         self.folder = folder
         if folder is not None:
             self._tables = [_content(u.train) + (_content(u.test) if u.test is not None else "") for u in units]
-            self._shared = json.dumps([__version__, settings.encoder.model_dump(mode="json"), settings.folds])
+            self._shared = json.dumps([_code(), settings.encoder.model_dump(mode="json"), settings.folds])
 
     def _path(self, folder: Path, job: Job, part: Part) -> Path:
-        key = json.dumps([self._tables[job.unit], self._shared, part.model_dump(mode="json"), job.seed, job.held])
+        what = [part.kind, part.options, job.seed, job.held]
+        key = json.dumps([self._tables[job.unit], self._shared, *what], sort_keys=True)
         return folder / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.npz"
 
     def read(self, job: Job, parts: Sequence[Part]) -> dict[str, Chosen]:
@@ -231,6 +232,17 @@ class _Store:
                     cost=c.cost_log_error,
                     quality=c.quality_error,
                 )
+
+
+def _code() -> str:
+    """A hash of the code that a fit's result depends on: after a change of it, finished fits are made again."""
+    package = Path(__file__).resolve().parents[1]
+    h = hashlib.sha256(__version__.encode())
+    for folder in ("encoders", "scorers", "outcomes", "evaluate"):
+        for path in sorted((package / folder).glob("*.py")):
+            if folder != "evaluate" or path.name in ("crossfit.py", "settings.py"):
+                h.update(path.read_bytes())
+    return h.hexdigest()
 
 
 def _content(outcomes: Outcomes) -> str:
