@@ -33,6 +33,9 @@ class Table(Mapping[str, str], Generic[T]):
             raise UnknownName(self.kind, name, self._entries)
         return self._entries[name]
 
+    def __contains__(self, name: object) -> bool:
+        return name in self._entries
+
     def __iter__(self) -> Iterator[str]:
         return iter(self._entries)
 

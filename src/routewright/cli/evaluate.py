@@ -91,19 +91,27 @@ def show(report: Mapping[str, Any]) -> None:
     """Print the verdict: one table for what is pooled, one line a table otherwise."""
     for note in report["notes"]:
         console.print(f"note: {note}")
-    head = report["pooled"]
+    head, labelled = report["pooled"], _reading_labels(report)
     title = {"table": ", ".join(head["tables"]), "stream": "all tables as one stream", "tables": "mean over tables"}
-    _show_one(f"{title[head['kind']]} ({head['queries']} queries)", report)
+    _show_one(f"{title[head['kind']]} ({head['queries']} queries)", report, labelled)
     if len(report["tables"]) > 1:
         for name, table in report["tables"].items():
             _show_one(
-                f"{name} ({table['queries']} queries x {len(table['models'])} models, {table['cost_source']})", table
+                f"{name} ({table['queries']} queries x {len(table['models'])} models, {table['cost_source']})",
+                table,
+                labelled,
             )
 
 
-def _show_one(title: str, part: Mapping[str, Any]) -> None:
+def _reading_labels(report: Mapping[str, Any]) -> set[str]:
+    """Names in the report of the policies that read the task label."""
     from routewright.scorers import SCORERS
 
+    parts = report["settings"]["policies"]
+    return {part["name"] or part["kind"] for part in parts if SCORERS.load(part["kind"]).reads_task}
+
+
+def _show_one(title: str, part: Mapping[str, Any], labelled: set[str]) -> None:
     console.print(f"\n{title}", style="bold")
     single, oracle = part["controls"]["best_single"], part["controls"]["oracle"]
     console.print(
@@ -116,7 +124,7 @@ def _show_one(title: str, part: Mapping[str, Any]) -> None:
         k: v for k, v in part["controls"].items() if isinstance(v, dict) and "gain_over_line" in v and k not in rows
     }
     for name, policy in rows.items():
-        mark = "*" if name in SCORERS and SCORERS.load(name).reads_task else ""
+        mark = "*" if name in labelled else ""
         at = policy["operating_point"]
         saving = policy["saving_at_best_single"]
         table.add_row(
@@ -127,7 +135,7 @@ def _show_one(title: str, part: Mapping[str, Any]) -> None:
             f"{100 * at['line_saving']:.0f}",
         )
     console.print(table)
-    if any(name in SCORERS and SCORERS.load(name).reads_task for name in rows):
+    if labelled:
         console.print("* reads the task label, which live traffic does not have")
 
 

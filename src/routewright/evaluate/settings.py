@@ -50,6 +50,9 @@ class Settings(Config):
         twice = sorted({label for label in labels if labels.count(label) > 1})
         if twice:
             raise ValueError(f"policy {twice[0]!r} is listed twice; give one of them a name")
+        for part in parts:
+            if part.label in CONTROLS and part.label != part.kind:
+                raise ValueError(f"the name {part.label!r} is a control's; give the policy {part.kind!r} another")
         return parts
 
     @property
