@@ -111,6 +111,19 @@ class Decision:
 
 
 @dataclass(frozen=True, slots=True)
+class Generate:
+    """A policy's wish to have a model write something before it decides: a priced, budgeted, traced step of the engine.
+
+    Language-model policies never call anything themselves; they are handed the reply.
+    """
+
+    model: str
+    prompt: str
+    stop: tuple[str, ...] = ()
+    max_tokens: int = 256
+
+
+@dataclass(frozen=True, slots=True)
 class Step:
     """One decision and what came of it."""
 

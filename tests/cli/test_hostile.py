@@ -168,9 +168,9 @@ TABLES: dict[str, tuple[Rows, tuple[str, ...]]] = {
         lambda rows: rows.with_columns(pl.concat_list("query_id")),
         ("column query_id has type List(String), expected String",),
     ),
-    "query_id as number": (
-        lambda rows: rows.with_columns(pl.int_range(pl.len()).alias("query_id")),
-        ("column query_id has type Int64, expected String",),
+    "query_id as a fraction": (
+        lambda rows: rows.with_columns((pl.int_range(pl.len()) * 0.5).alias("query_id")),
+        ("column query_id has type Float64, expected String",),
     ),
     "cost as date": (
         lambda rows: rows.with_columns(pl.lit("2025-01-01").str.to_date().alias("cost_usd")),

@@ -191,3 +191,8 @@ def test_tables_are_joined_over_the_models_they_share(outcomes: Outcomes) -> Non
         concat("both", [one, other.with_models(["sim-large"])])
     with pytest.raises(TableError, match="correct and preference can not be pooled"):
         concat("both", [one, replace(other, score_kind="preference")])
+
+
+def test_numbers_are_good_ids(save: Save) -> None:
+    numbered = table().with_columns(pl.col("query_id").str.slice(1).cast(pl.Int64))
+    assert [q.query_id for q in load(save(numbered)).queries] == [q.query_id[1:] for q in load(save(table())).queries]

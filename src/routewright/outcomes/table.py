@@ -125,7 +125,8 @@ def _unreadable(path: Path, error: object) -> TableError:
 
 def _castable(found: pl.DataType, wanted: pl.DataType | type[pl.DataType]) -> bool:
     if wanted == pl.String:
-        return found in (pl.String, pl.Categorical, pl.Null) or isinstance(found, pl.Enum)
+        # An id is often a number; as text it is as good.
+        return found in (pl.String, pl.Categorical, pl.Null) or isinstance(found, pl.Enum) or found.is_integer()
     return found.is_numeric() or found in (pl.Boolean, pl.Null)
 
 

@@ -47,7 +47,7 @@ class MLP(Scorer):
         net = MLPRegressor(
             hidden_layer_sizes=(self.config.hidden,),
             alpha=self.config.decay,
-            batch_size=min(128, len(x)),
+            batch_size=128 if len(x) >= 150 else "auto",  # early stopping takes a tenth of the rows away
             learning_rate_init=3e-3,
             max_iter=self.config.epochs,
             early_stopping=len(x) >= 50,
