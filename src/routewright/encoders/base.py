@@ -48,6 +48,14 @@ class Encoder(ABC):
     def encode(self, texts: Sequence[str]) -> Vectors:
         """[N, dim] float32, finite, one row a text in the order given; an empty text is fine."""
 
+    def parts(self) -> tuple[Encoder, ...]:
+        """The encoders whose vectors `join` makes its own; none by default."""
+        return ()
+
+    def join(self, vectors: Sequence[Vectors]) -> Vectors:
+        """The vectors of `parts`, one array each, as this encoder's."""
+        raise NotImplementedError(f"{self.kind} is not made of other encoders.")
+
     @abstractmethod
     def state(self) -> tuple[Arrays, Meta]:
         """What `restore` needs to encode alike: arrays, and JSON-able facts."""

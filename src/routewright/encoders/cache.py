@@ -46,7 +46,11 @@ def cache_folder() -> Path:
 
 def vectors_of(encoder: Encoder, texts: Sequence[str]) -> Vectors:
     """[N, dim] vectors for training and judging: through the cache where the encoder allows it."""
-    return encode_cached(encoder, texts) if encoder.fixed else encoder.encode(texts)
+    if encoder.fixed:
+        return encode_cached(encoder, texts)
+    if parts := encoder.parts():
+        return encoder.join([vectors_of(part, texts) for part in parts])
+    return encoder.encode(texts)
 
 
 def encode_cached(encoder: Encoder, texts: Sequence[str], folder: str | Path | None = None) -> Vectors:

@@ -14,5 +14,6 @@ ENCODERS: Table[type[Encoder]] = Table(
     {
         "hashing": "routewright.encoders.hashing:Hashing",
         "minilm": "routewright.encoders.minilm:Minilm",
+        "hybrid": "routewright.encoders.hybrid:Hybrid",
     },
 )

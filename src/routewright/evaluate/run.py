@@ -134,10 +134,9 @@ def _fit_all(
 def _encode_once(units: Sequence[Unit], settings: Settings) -> None:
     """Fill the cache of vectors before workers start, lest each of them encode the same texts."""
     encoder = build_encoder(settings.encoder.kind, settings.encoder.options)
-    if encoder.fixed:
-        for unit in units:
-            for table in (unit.train, unit.judged):
-                vectors_of(encoder, [q.text for q in table.queries])
+    for part in (encoder, *encoder.parts()):
+        for table in (t for unit in units if part.fixed for t in (unit.train, unit.judged)):
+            vectors_of(part, [q.text for q in table.queries])
 
 
 def _in_workers(
