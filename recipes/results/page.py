@@ -1,4 +1,4 @@
-"""Write docs/results.md from the report of this recipe: `python recipes/results/page.py REPORT.json > docs/results.md`.
+"""Write docs/results.md: `python recipes/results/page.py REPORT.json [REPORT_OF_ANOTHER_ENCODER.json] > docs/results.md`.
 
 Every number on the page comes from the report; only the prose is fixed.
 """
@@ -157,11 +157,30 @@ def cost_forecasts(report: dict[str, Any]) -> None:
             print(f"| {name} | {part['tokens_source']} | {errors} |")
 
 
+def encoders(report: dict[str, Any], other: dict[str, Any]) -> None:
+    """Gains with another encoder beside the main report's, on the tables that both have."""
+    kinds = [r["settings"]["encoder"]["kind"] for r in (report, other)]
+    seeds = [r["settings"]["seeds"] for r in (report, other)]
+    print(f"\n## With {kinds[1]} vectors\n")
+    print(
+        f"Gain with `{kinds[0]}` ({seeds[0]} seeds) and with `{kinds[1]}` ({seeds[1]} seeds). Two runs, not a paired "
+        "comparison: read a difference against the width of its intervals.\n"
+    )
+    policies = [p for p in ("routewright", "ridge", "knn", "kmeans") if p in every(other)]
+    print("| table | " + " | ".join(f"{p}, {kind}" for p in policies for kind in kinds) + " |")
+    print("|---" * (1 + 2 * len(policies)) + "|")
+    for name in (n for n in other["tables"] if n in report["tables"]):
+        both = [every(r["tables"][name]) for r in (report, other)]
+        print(f"| {name} | " + " | ".join(points(rows[p]["gain_over_line"]) for p in policies for rows in both) + " |")
+
+
 def main() -> None:
-    """Print the page."""
+    """Print the page; a second report adds the section on its encoder."""
     report = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
     for section in (head, gains, verdicts, savings, all_policies, two_models, cost_forecasts):
         section(report)
+    if len(sys.argv) > 2:
+        encoders(report, json.loads(Path(sys.argv[2]).read_text(encoding="utf-8")))
     print("\n## Notes of the report\n")
     for note in report["notes"]:
         print(f"- {note}")
