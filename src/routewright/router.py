@@ -98,11 +98,12 @@ class Router:
         forecast = self.forecast([Query(query)])
         decision = decide(forecast, value_usd, allowed(forecast, budget_usd, deny))[0]
         model = decision.action.model
-        assert model is not None  # `decide` always calls a model
+        assert model is not None  # `decide` always calls a model ...
+        assert decision.probability is not None  # ... and knows the odds
         return Choice(
             model,
             _reason(forecast, model, value_usd, decision.choices),
-            decision.probability or 1.0,
+            decision.probability,
             value_usd,
             dict(zip(forecast.models, forecast.quality[0].tolist(), strict=True)),
             dict(zip(forecast.models, forecast.cost_usd[0].tolist(), strict=True)),

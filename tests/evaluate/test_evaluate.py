@@ -46,15 +46,23 @@ def planted() -> TableResult:
 def test_a_planted_signal_is_found(planted: TableResult) -> None:
     # Knowing the kind gives 0.95; the best single model 0.7. Ridge must find most of that; blind must not.
     gain = planted.policies["ridge"].measures["gain_over_line"]
-    assert gain.mean > 0.25  # measured 0.33
+    assert gain.mean > 0.25  # measured 0.30
     assert np.quantile(gain.draws, 0.025) > 0.2
-    assert planted.policies["ridge"].measures["top_quality"].mean > 0.88  # measured 0.94
+    assert planted.policies["ridge"].measures["top_quality"].mean > 0.88  # measured 0.957
 
 
-def test_blind_is_zero_over_the_line(planted: TableResult) -> None:
-    blind = planted.policies["blind"].measures["gain_over_line"]
-    assert abs(blind.mean) < 0.03  # measured below 0.01; the line itself is as uncertain
-    assert np.quantile(blind.draws, 0.025) < 0.01 < 0.03 + np.quantile(blind.draws, 0.975)
+def test_blind_never_gains_and_loses_only_where_queries_are_few() -> None:
+    """A router that ignores the query can only mix single models, as the line does.
+
+    With few queries, which single model is worth its price flips between the fits it is validated by, so it may lose a
+    little to the line; it must never gain. Measured for seeds 0 to 5 of 300 queries: -.022, 0, -.012, 0, -.039, 0.
+    """
+    few = [evaluate([Unit("world", world(seed=s))], settings("blind", draws=20))[0].policies["blind"] for s in range(6)]
+    gains = np.array([p.measures["gain_over_line"].mean for p in few])
+    assert gains.max() < 1e-9
+    assert gains.mean() > -0.03  # measured -.012
+    many = evaluate([Unit("world", world(1200, seed=1))], settings("blind", draws=20))[0].policies["blind"]
+    assert many.measures["gain_over_line"].mean == pytest.approx(0.0, abs=1e-9)
 
 
 def test_pure_noise_gains_nothing() -> None:
@@ -88,7 +96,7 @@ def test_jobs_are_five_and_ten() -> None:
 def test_a_test_table_is_judged_by_a_router_of_the_training_table() -> None:
     result = evaluate([Unit("world", world(200), world(150, seed=7))], settings("ridge"))[0]
     assert result.n_queries == 150
-    assert result.policies["ridge"].measures["gain_over_line"].mean > 0.25  # measured 0.33
+    assert result.policies["ridge"].measures["gain_over_line"].mean > 0.25  # measured 0.32
 
 
 def test_a_saving_is_null_unless_the_lower_bound_of_quality_is_kept(planted: TableResult) -> None:

@@ -22,9 +22,10 @@ def demo(
     from routewright.cli.route import route
     from routewright.cli.train import train
     from routewright.config import parse
+    from routewright.evaluate.optimum import optimum
     from routewright.evaluate.settings import Settings
     from routewright.evaluate.tables import plan
-    from routewright.outcomes.simulated import TABLE, optimum
+    from routewright.outcomes.simulated import TABLE
 
     names = ("routewright", "ridge", "gbdt", "task_mean")
     settings = parse(Settings, {"policies": names, "seeds": seeds}, "the command line")

@@ -3,92 +3,65 @@
     quality[q, m] = sigmoid( a(q) . theta[m] - b(q) )       a(q) = softplus(A x + a0) > 0,   b(q) = B . x + b0
 
 theta [M, K] abilities, a [Q, K] discrimination, b [Q] difficulty; the query's side is read off its text, so that new
-queries have one. Reference: Song et al. 2025 (IRT-Router), arXiv:2506.01048; Birnbaum's two-parameter model.
-Differs: linear maps of the text vector instead of a network; trained on the scores by cross-entropy, with an L2
-penalty on the maps chosen on held-out rows.
+queries have one. Trained on the scores by cross-entropy, with an L2 penalty on A and B chosen on held-out rows.
+
+Reference: Song et al. 2025 (IRT-Router), arXiv:2506.01048; Birnbaum's two-parameter model.
+Differs: linear maps of the text vector instead of a network.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from functools import partial
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import Field
 
-from routewright.config import Config
-from routewright.encoders.base import Arrays, Meta
-from routewright.outcomes.dense import Outcomes
-from routewright.scorers.adam import Parameters, descend, penalised, sigmoid
-from routewright.scorers.base import Scorer
-from routewright.types import Floats, Query
+from routewright.scorers.adam import Parameters, sigmoid
+from routewright.scorers.factored import DescentConfig, Factored
+from routewright.types import Floats
 
 
-class IRTConfig(Config):
+class IRTConfig(DescentConfig):
     """Options of `irt`."""
 
     abilities: int = Field(4, ge=1, description="abilities a model has")
-    steps: int = Field(200, ge=1, description="gradient steps")
-    rate: float = Field(0.05, gt=0, description="step size")
 
 
-class IRT(Scorer):
+class IRT(Factored):
     """Ability and difficulty; see the module."""
 
     Config = IRTConfig
     kind: ClassVar[str] = "irt"
     summary: ClassVar[str] = "abilities of models against difficulty of queries (IRT-Router)"
-    config: IRTConfig
+    names: ClassVar[tuple[str, ...]] = ("theta", "a", "a0", "b", "b0")
 
-    def _fit(self, outcomes: Outcomes, x: Floats) -> None:
-        self._centre = x.mean(axis=0)
-        x, y = x - self._centre, outcomes.quality
-        penalty = penalised(lambda a, b, l2: partial(_probability, self._descend(a, b, l2)), x, y, self.seed)
-        self._p = self._descend(x, y, penalty)
-        self._std = y.std(axis=0)
-
-    def _descend(self, x: Floats, y: Floats, penalty: float) -> Parameters:
+    def _start(self, logit: Floats, width: int, rng: np.random.Generator) -> Parameters:
         k = self.config.abilities
-        rng = np.random.default_rng(self.seed)
-        mean = np.clip(y.mean(axis=0), 0.01, 0.99)
-        ability = np.log(mean / (1 - mean))[:, None] / (k * np.log(2))
-        start = {
-            "theta": ability + rng.normal(0, 0.1, (y.shape[1], k)),
-            "a": rng.normal(0, 0.01, (x.shape[1], k)),
+        return {
+            # softplus(0) = log 2: at the start every query asks as much of every ability.
+            "theta": logit[:, None] / (k * np.log(2)) + rng.normal(0, 0.1, (len(logit), k)),
+            "a": rng.normal(0, 0.01, (width, k)),
             "a0": np.zeros(k),
-            "b": np.zeros((x.shape[1], 1)),
+            "b": np.zeros((width, 1)),
             "b0": np.zeros(1),
         }
 
-        def gradient(p: Parameters) -> Parameters:
-            raw = x @ p["a"] + p["a0"]
-            slope = np.logaddexp(0, raw)
-            error = (sigmoid(slope @ p["theta"].T - x @ p["b"] - p["b0"]) - y) / len(x)
-            by_slope = (error @ p["theta"]) * sigmoid(raw)
-            by_level = -error.sum(axis=1, keepdims=True)
-            return {
-                "theta": error.T @ slope,
-                "a": x.T @ by_slope + penalty * p["a"],
-                "a0": by_slope.sum(axis=0),
-                "b": x.T @ by_level + penalty * p["b"],
-                "b0": by_level.sum(axis=0),
-            }
+    @staticmethod
+    def formula(p: Parameters, x: Floats) -> Floats:
+        slope = np.logaddexp(0, x @ p["a"] + p["a0"])
+        return sigmoid(slope @ p["theta"].T - x @ p["b"] - p["b0"])
 
-        return descend(start, gradient, steps=self.config.steps, rate=self.config.rate)
-
-    def _quality(self, queries: Sequence[Query], x: Floats) -> tuple[Floats, Floats]:
-        return _probability(self._p, x - self._centre), self._std
-
-    def _state(self) -> tuple[Arrays, Meta]:
-        return {**self._p, "centre": self._centre, "std": self._std}, {}
-
-    def _restore(self, arrays: Mapping[str, NDArray[Any]], meta: Mapping[str, Any]) -> None:
-        self._p = {k: arrays[k] for k in ("theta", "a", "a0", "b", "b0")}
-        self._centre, self._std = arrays["centre"], arrays["std"]
-
-
-def _probability(p: Parameters, x: Floats) -> Floats:
-    slope = np.logaddexp(0, x @ p["a"] + p["a0"])
-    return sigmoid(slope @ p["theta"].T - x @ p["b"] - p["b0"])
+    @staticmethod
+    def gradient(p: Parameters, x: Floats, y: Floats, penalty: float) -> Parameters:
+        raw = x @ p["a"] + p["a0"]
+        slope = np.logaddexp(0, raw)
+        error = (sigmoid(slope @ p["theta"].T - x @ p["b"] - p["b0"]) - y) / len(x)
+        by_slope = (error @ p["theta"]) * sigmoid(raw)
+        by_level = -error.sum(axis=1, keepdims=True)
+        return {
+            "theta": error.T @ slope,
+            "a": x.T @ by_slope + penalty * p["a"],
+            "a0": by_slope.sum(axis=0),
+            "b": x.T @ by_level + penalty * p["b"],
+            "b0": by_level.sum(axis=0),
+        }

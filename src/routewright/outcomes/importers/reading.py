@@ -6,6 +6,7 @@ small archive can unpack to more than the machine holds; unpacking is the user's
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 from collections.abc import Iterable, Iterator
@@ -161,10 +162,8 @@ def number(value: object, name: str, where: str) -> float | None:
         plain = value.strip().lower()
         if plain in _WORDS:
             return _WORDS[plain]
-        try:
+        with contextlib.suppress(ValueError):  # no number: refused below
             return float(plain.replace("_", "x"))  # float() would read "1_0" as ten
-        except ValueError:
-            pass
     raise TableError(f"{where}: {name} is {_kind(value)}. Expected a number.")
 
 
