@@ -30,6 +30,7 @@ from routewright.evaluate.replay import replay, single_models
 from routewright.evaluate.settings import Part, Settings
 from routewright.outcomes import Outcomes
 from routewright.outcomes.table import beside
+from routewright.scorers import build_scorer
 
 Progress = Callable[[int, int, str], None]  # done, of, what
 _DAMAGED = (zipfile.BadZipFile, zlib.error, ValueError, KeyError, EOFError)
@@ -38,8 +39,6 @@ _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "POLAR
 
 def check(units: Sequence[Unit], settings: Settings) -> None:
     """Refuse what can not be run before anything long starts."""
-    from routewright.scorers import build_scorer
-
     for part in settings.all_parts:
         build_scorer(part.kind, part.options)
     build_encoder(settings.encoder.kind, settings.encoder.options)
