@@ -69,15 +69,17 @@ def head(report: dict[str, Any]) -> None:
 def gains(report: dict[str, Any]) -> None:
     """The default against the others."""
     print("## The default against the others, table by table\n")
-    print("| table | queries x models | routewright | best other without labels | knn | kmeans | mf | task_mean* |")
-    print("|---|---|---|---|---|---|---|---|")
+    print(
+        "| table | queries x models | routewright | best other without labels | knn | kmeans | mf | task_mean* | blind |"
+    )
+    print("|---|---|---|---|---|---|---|---|---|")
     for name, part in sections(report):
         found = {k: v["gain_over_line"] for k, v in every(part).items()}
         rivals = {k: v for k, v in found.items() if k not in ("routewright", READS_LABEL)}
         best = max(rivals, key=lambda k: rivals[k]["mean"])
         size = f"{part['queries']} x {len(part['models'])}" if "models" in part else str(part["pooled"]["queries"])
         cells = [points(found["routewright"]), f"{best} {points(rivals[best])}"]
-        cells += [points(found[k]) for k in ("knn", "kmeans", "mf", READS_LABEL)]
+        cells += [points(found[k]) for k in ("knn", "kmeans", "mf", READS_LABEL, "blind")]
         print(f"| {name} | {size} | " + " | ".join(cells) + " |")
 
 
