@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Iterable
+from typing import Any
 
 
 class RoutewrightError(Exception):
@@ -50,3 +51,52 @@ class TableError(RoutewrightError):
 
 class RouterError(RoutewrightError):
     """A saved router that can not be loaded: damaged, of another version, or made for another pool."""
+
+
+class PoolError(RoutewrightError):
+    """A pool that can not be used: an unknown model in it, a missing key, a provider that can not be set up."""
+
+
+class ProviderError(RoutewrightError):
+    """A call to a model that failed.
+
+    Args:
+        message: What happened and where, without secrets.
+        kind: connect, timeout, rate_limit, server, malformed, cut, refused, too_long or unavailable.
+        retryable: Whether the same call may succeed when made again.
+        retry_after_s: How long the upstream asks to wait, seconds.
+        status: HTTP status, if there was one.
+        reached: Whether the upstream may have worked, and billed: such a call is charged.
+        partial: What had come before a stream was cut (a `Completion` of `routewright.pools`).
+    """
+
+    def __init__(
+        self,
+        message: str,
+        kind: str = "server",
+        *,
+        retryable: bool = False,
+        retry_after_s: float | None = None,
+        status: int | None = None,
+        reached: bool = True,
+        partial: Any = None,
+    ) -> None:
+        super().__init__(message)
+        self.kind = kind
+        self.retryable = retryable
+        self.retry_after_s = retry_after_s
+        self.status = status
+        self.reached = reached
+        self.partial = partial
+
+
+class BudgetExceeded(RoutewrightError):
+    """Nothing that could still be done fits the budget."""
+
+
+class UnrecordedBranch(RoutewrightError):
+    """A recorded world was asked for something that was never recorded. It is an error, never a score of zero."""
+
+
+class EpisodeError(RoutewrightError):
+    """A policy that asked for what the process does not allow: an illegal call, a plan with a cycle, an empty answer."""

@@ -26,7 +26,7 @@ from routewright.errors import MissingExtra, RouterError, TableError
 from routewright.outcomes.dense import Outcomes
 from routewright.scorers import Scorer, build_scorer, restore_scorer
 from routewright.scorers.choose import allowed, decide, utility
-from routewright.types import Choice, Decision, Forecast, Query
+from routewright.types import Call, Choice, Decision, Forecast, Query
 
 FORMAT = 1
 _ARRAYS, _FACTS = "router.safetensors", "router.json"
@@ -97,8 +97,9 @@ class Router:
             value_usd = self.value(preset or "q99")
         forecast = self.forecast([Query(query)])
         decision = decide(forecast, value_usd, allowed(forecast, budget_usd, deny))[0]
+        assert isinstance(decision.action, Call)  # `decide` always calls a model ...
         model = decision.action.model
-        assert model is not None  # `decide` always calls a model ...
+        assert model is not None
         assert decision.probability is not None  # ... and knows the odds
         return Choice(
             model,

@@ -9,7 +9,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,13 +34,17 @@ class ScoreKind(StrEnum):
 class Query:
     """One request as a router sees it.
 
-    `task` is a label that recorded data has and live traffic mostly lacks; only what says so reads it.
+    `task` is a label that recorded data has and live traffic mostly lacks; only what says so reads it. `messages` is
+    the conversation in the form of the OpenAI chat API, where there is more of it than one text; `options` are fields
+    of such a request that go to the model untouched (tools, response_format, temperature, seed ...).
     """
 
     text: str
     query_id: str = ""
     task: str = ""
     dataset: str = ""
+    messages: tuple[Mapping[str, Any], ...] = ()
+    options: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,11 +56,14 @@ class ModelCard:
     usd_per_mtok_out: float | None = None
     context_tokens: int | None = None
     description: str = ""
+    usd_per_mtok_cached: float | None = None  # prompt tokens read from the upstream's cache; the price in if None
+    output_tokens: int | None = None  # the longest reply it may be asked for
+    capabilities: tuple[str, ...] = ()  # of "tools", "images", "json"
 
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Tokens of one call. `estimated` marks counts that no provider reported."""
+    """Tokens of one call. `estimated` marks counts that no provider reported; `tokens_cached` is a part of `tokens_in`."""
 
     tokens_in: int
     tokens_out: int
@@ -65,8 +72,25 @@ class Usage:
 
 
 @dataclass(frozen=True, slots=True)
+class Attempt:
+    """One try at a call: which endpoint was asked, what went wrong, what it cost. `note` tells what was odd."""
+
+    model: str
+    endpoint: str
+    error: str | None
+    cost_usd: float
+    latency_s: float
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Reply:
-    """What one call gave back. A failed call has `error` set and still costs."""
+    """What one call gave back. A failed call has `error` set and still costs.
+
+    `cost_usd` is what the budget's ledger was charged, failed attempts included; `overrun_usd` is what the upstream
+    claims beyond the bound that was reserved for it. `model` is the pool's name of the model that answered, which a
+    fallback may have changed. `message` is the upstream's own message where it holds more than text (tool calls).
+    """
 
     text: str
     model: str
@@ -74,18 +98,60 @@ class Reply:
     cost_usd: float
     latency_s: float
     error: str | None = None
+    finish: str = "stop"  # stop, length, tool_calls, content_filter; error where the call failed
+    message: Mapping[str, Any] | None = None
+    attempts: tuple[Attempt, ...] = ()
+    overrun_usd: float = 0.0
+    cached: bool = False  # from our own response cache
+    first_token_s: float | None = None  # of a streamed reply
 
 
 @dataclass(frozen=True, slots=True)
-class Action:
-    """One of the four verbs of the process: think, plan, call, answer."""
+class Think:
+    """The coordinator's own words: kept in the trace, shown to nobody, free."""
 
-    verb: Literal["think", "plan", "call", "answer"]
-    model: str | None = None
-    text: str = ""
-    subtasks: tuple[str, ...] = ()
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """Ask a model.
+
+    `context` says whether earlier replies are shown to it: `query` (the query alone: an independent answer) or
+    `transcript` (the query and the replies of the steps `after`; all so far if there are none). In a plan, `after`
+    numbers calls of that plan, and a model of None leaves the choice to the policy, asked when the call is ready.
+    A call that does not fit the budget may be shortened to `least_tokens` of reply, if that is given. `final` says that
+    the reply is the answer, so that it can be passed on as it comes.
+    """
+
+    model: str | None
+    prompt: str | None = None  # None: the query's own text or conversation
+    context: Literal["query", "transcript"] = "query"
     after: tuple[int, ...] = ()
+    max_tokens: int | None = None
+    least_tokens: int | None = None
+    sample: int = 0  # 0: the greedy answer; k: the k-th further one, sampled
+    role: str = "answer"  # for people and recorded trees: answer, refine, verify, propose, aggregate, solve
+    final: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Calls with dependencies, run as a graph: each starts as soon as those it comes after have ended."""
+
+    calls: tuple[Call, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """End the episode: with a text, or by a rule over the replies of the steps `of` (all if empty)."""
+
     rule: Literal["last", "vote", "text"] = "last"
+    text: str = ""
+    of: tuple[int, ...] = ()
+
+
+Action: TypeAlias = Think | Call | Plan | Answer
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,8 +163,8 @@ class Decision:
     """
 
     action: Action
-    choices: tuple[str, ...]
-    probability: float | None
+    choices: tuple[str, ...] = ()
+    probability: float | None = None
     reason: str = ""
 
     def __post_init__(self) -> None:
@@ -125,30 +191,41 @@ class Generate:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One decision and what came of it."""
+    """What was decided, or asked for, and what came of it. `node` numbers the call of a plan that it ran."""
 
-    decision: Decision
+    decision: Decision | Generate
     reply: Reply | None = None
+    node: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """What a policy sees before it decides."""
+    """What a policy sees before it decides.
+
+    `legal` and `worst_usd` run along `pool`: which models may be called now with the query as context, and the most
+    such a call can cost, USD. `plan` is the plan being run, if any, and `focus` the number of its call that needs a model.
+    """
 
     query: Query
     pool: tuple[ModelCard, ...]
     value_usd: float
     budget_usd: float = math.inf
     steps: tuple[Step, ...] = ()
-
-    @property
-    def spent_usd(self) -> float:
-        return sum(step.reply.cost_usd for step in self.steps if step.reply is not None)
+    legal: tuple[bool, ...] = ()
+    worst_usd: tuple[float, ...] = ()
+    spent_usd: float = 0.0
+    plan: tuple[Call, ...] = ()
+    focus: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Episode:
-    """A finished request. Reward parts stay separate: quality, cost and latency."""
+    """A finished request. Reward parts stay separate: quality, cost and latency.
+
+    `cost_usd` is the sum over all steps as the ledger was charged; `latency_s` the wall clock from start to end.
+    `chosen` is the step whose reply became the answer. `stopped` says why it ended: `answer`; `budget` (nothing fitted
+    any more), `overrun` (an upstream claimed more than its bound), `steps` (too many), or `failed` (no reply at all).
+    """
 
     query: Query
     steps: tuple[Step, ...]
@@ -156,6 +233,12 @@ class Episode:
     quality: float | None
     cost_usd: float
     latency_s: float
+    value_usd: float = 0.0
+    budget_usd: float = math.inf
+    chosen: int | None = None
+    stopped: str = "answer"
+    overrun_usd: float = 0.0
+    trace_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)

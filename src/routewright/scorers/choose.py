@@ -15,7 +15,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from routewright.errors import RoutewrightError, UnknownName
-from routewright.types import Action, Bools, Decision, Floats, Forecast, Ints
+from routewright.types import Bools, Call, Decision, Floats, Forecast, Ints
 
 _CELLS = 4_000_000  # utilities held at once by `sweep`
 
@@ -85,7 +85,7 @@ def decide(
             f"No model is allowed for {int((~free.any(axis=1)).sum())} of {len(free)} queries. Allow at least one each."
         )
     best = _argmax(np.where(free, gains, -np.inf), forecast.cost_usd)
-    calls = [Action("call", name) for name in forecast.models]
+    calls = [Call(name, final=True) for name in forecast.models]
     everything_free: Bools = np.asarray(free.all(axis=1))
     decisions = []
     for q, top in enumerate(best.tolist()):

@@ -1,0 +1,103 @@
+"""The ledger of one episode: what may still be spent, counted exactly, so that the cap is never passed.
+
+Before a call the most it can cost is reserved; when it has ended the reservation is settled at what it did cost. At
+every moment
+
+    spent + reserved <= cap
+
+Amounts are whole pico-dollars (1e-12 USD, a millionth of a token at one dollar per million), so that sums have no
+rounding. A bill above its reservation is charged up to the reservation only; the rest is kept apart as the overrun,
+and the ledger is closed: nothing more can be reserved.
+
+Not here: what a call can cost at most (`bounds.py`).
+"""
+
+from __future__ import annotations
+
+import math
+
+from routewright.errors import RoutewrightError
+
+PICO = 1_000_000_000_000
+
+
+def pico(usd: float) -> int:
+    """USD as whole pico-dollars, rounded up: a cost is never rounded away."""
+    if not math.isfinite(usd) or usd < 0:
+        raise RoutewrightError(f"An amount of {usd} USD can not be booked. Expected a finite number, 0 or more.")
+    return math.ceil(round(usd * PICO, 3))  # 3 digits: 0.1 + 0.2 is not a pico more than 0.3
+
+
+class Hold:
+    """One reservation; settle it exactly once. Settling twice, or after `release`, is an error."""
+
+    __slots__ = ("_ledger", "amount", "open")
+
+    def __init__(self, ledger: Ledger, amount: int) -> None:
+        self._ledger, self.amount, self.open = ledger, amount, True
+
+    def settle(self, usd: float) -> tuple[float, float]:
+        """Book what the call cost; returns (charged, overrun) in USD."""
+        bill = pico(usd)
+        charged = min(bill, self.amount)
+        self._close(charged)
+        if bill > self.amount:
+            self._ledger.overrun += bill - self.amount
+            self._ledger.closed = True
+        return charged / PICO, (bill - charged) / PICO
+
+    def release(self) -> None:
+        """Give the reservation back: the call was never made."""
+        self._close(0)
+
+    def _close(self, charged: int) -> None:
+        if not self.open:
+            raise RoutewrightError("A reservation was settled twice. Expected once per call; this is a defect.")
+        self.open = False
+        self._ledger.reserved -= self.amount
+        self._ledger.spent += charged
+
+
+class Ledger:
+    """Spent, reserved and overrun of one episode, in pico-dollars; `cap` is None where there is no limit."""
+
+    __slots__ = ("cap", "closed", "overrun", "reserved", "spent")
+
+    def __init__(self, budget_usd: float = math.inf) -> None:
+        if math.isnan(budget_usd) or budget_usd < 0:
+            raise RoutewrightError(f"budget_usd must be 0 or more, got {budget_usd}.")
+        self.cap = None if math.isinf(budget_usd) else math.floor(round(budget_usd * PICO, 3))
+        self.spent = self.reserved = self.overrun = 0
+        self.closed = False
+
+    def fits(self, usd: float) -> bool:
+        """Whether a call that costs at most `usd` may be made now. An unbounded one fits only where nothing is capped."""
+        if self.closed:
+            return False
+        if self.cap is None:
+            return True
+        return math.isfinite(usd) and self.spent + self.reserved + pico(usd) <= self.cap
+
+    def reserve(self, usd: float) -> Hold | None:
+        """Set the most a call can cost aside; None if it does not fit."""
+        if not self.fits(usd):
+            return None
+        amount = pico(usd) if math.isfinite(usd) else 0
+        hold = Hold(self, amount)
+        self.reserved += amount
+        return hold
+
+    @property
+    def spent_usd(self) -> float:
+        return self.spent / PICO
+
+    @property
+    def overrun_usd(self) -> float:
+        return self.overrun / PICO
+
+    @property
+    def remaining_usd(self) -> float:
+        """What could still be reserved."""
+        if self.closed:
+            return 0.0
+        return math.inf if self.cap is None else (self.cap - self.spent - self.reserved) / PICO

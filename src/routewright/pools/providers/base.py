@@ -1,0 +1,111 @@
+"""What a provider is: one wire protocol to one endpoint.
+
+The loop that calls it (`routewright.pools.caller`):
+
+    provider = build_provider("openai", {"base_url": "http://127.0.0.1:8080/v1"}, name="here")
+    done = await provider.complete(ask)                       # or
+    async for part in provider.stream(ask): ...               # Delta, Delta, ..., Completion
+    await provider.aclose()
+
+A provider makes one attempt and tells the truth about it: failures are raised as `ProviderError` with their kind and
+whether the same call may succeed later; usage is what the upstream said, None where it said nothing. Deadlines,
+retries, limits, prices and budgets are the caller's. Options of the request (tools, images, response_format, ...) go
+through untouched.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+from routewright.config import Config, parse
+from routewright.pools.bounds import Messages
+from routewright.pools.providers.table import PROVIDERS
+from routewright.types import Query, Usage
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """One attempt's worth of a call, as a provider sees it.
+
+    `model` is the upstream's name. `shown` names the models whose replies are in the prompt, in order: a recorded tree
+    finds its branch by it. `timeout_s` is what is left of the deadline.
+    """
+
+    model: str
+    messages: Messages
+    max_tokens: int
+    options: Mapping[str, Any] = field(default_factory=dict)
+    stop: tuple[str, ...] = ()
+    sample: int = 0
+    query: Query = field(default_factory=lambda: Query(""))
+    shown: tuple[str, ...] = ()
+    role: str = "answer"
+
+
+@dataclass(frozen=True, slots=True)
+class Delta:
+    """A piece of a streamed reply; `raw` is the upstream's own delta where it holds more than text (tool calls)."""
+
+    text: str
+    raw: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """A whole reply.
+
+    `usage` is None where the upstream reported none. `cost_usd` and `latency_s` are given only by worlds that know
+    them (recorded, simulated); elsewhere they are tokens times prices and the clock. `served_by` is the model name the
+    upstream says it used.
+    """
+
+    text: str
+    usage: Usage | None = None
+    finish: str = "stop"
+    message: Mapping[str, Any] | None = None
+    served_by: str = ""
+    cost_usd: float | None = None
+    latency_s: float | None = None
+
+
+class NoOptions(Config):
+    """A provider without options."""
+
+
+class Provider(ABC):
+    """Base of the providers: one endpoint. `name` is for messages and traces; it holds no secret."""
+
+    Config: ClassVar[type[Config]] = NoOptions
+    kind: ClassVar[str]
+    summary: ClassVar[str]
+
+    def __init__(self, config: Any = None, name: str = "") -> None:
+        self.config = config if config is not None else self.Config()
+        self.name = name or self.kind
+
+    @abstractmethod
+    async def complete(self, ask: Ask) -> Completion:
+        """The whole reply; `ProviderError` if there is none."""
+
+    async def stream(self, ask: Ask) -> AsyncIterator[Delta | Completion]:
+        """Pieces as they come, then the whole; by default the whole at once.
+
+        A stream that ends early raises `ProviderError(kind="cut", partial=Completion(...))`.
+        """
+        done = await self.complete(ask)
+        if done.text:
+            yield Delta(done.text)
+        yield done
+
+    async def aclose(self) -> None:
+        """Let connections go. Closing twice is harmless."""
+        return
+
+
+def build_provider(kind: str, options: Mapping[str, Any] | None = None, name: str = "") -> Provider:
+    """A provider by name; `UnknownName` or `ConfigError` on bad input. Opens no connection yet."""
+    cls = PROVIDERS.load(kind)
+    return cls(parse(cls.Config, options or {}, f"provider {name or kind!r}"), name)
