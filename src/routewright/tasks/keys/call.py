@@ -5,7 +5,7 @@
     {"name": "math.gcd", "arguments": {"a": 12, "b": 18}}   -> the same, also inside a markdown fence or prose
 
 Dots in names become underscores, for native tool calling can not write dots. Order of calls and of arguments, spaces
-and case of strings do not count; 5 and 5.0 are one number, 5 and "5" are not. `strict` reads a reply as the Berkeley
+and case of strings and the name of a lambda's argument do not count; 5 and 5.0 are one number, 5 and "5" are not. `strict` reads a reply as the Berkeley
 leaderboard's parsers do: it has to be calls and nothing but calls (a fence or a word around them, and there is no key),
 and 5.0 stays apart from 5.
 
@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import ast
 import json
+import keyword
 import re
 from typing import Any
 
@@ -30,6 +31,8 @@ _NAME = r"[A-Za-z_][\w.]*"
 _START = re.compile(rf"\[?\s*{_NAME}\(")
 _INNER = re.compile(r"[()\[\]{}'\"]")
 _JSON_START = re.compile(r"[\[{]\s*[{\"]")
+_KEYWORD = re.compile(rf"([(,]\s*)({'|'.join(keyword.kwlist)})(\s*=(?!=))")
+_LAMBDA = re.compile(r"lambda (\w+)\s*:\s*")
 _SPACES = re.compile(r"\s+")
 _QUOTED_LIST = re.compile(r"\[(?:\"|\s+['\"])")  # ["f(a=1)"]: the leaderboard reads ['f(a=1)'] only
 _ARGUMENTS = ("arguments", "parameters", "args", "input", "kwargs")
@@ -44,7 +47,7 @@ def call_key(text: str, strict: bool = False) -> str | None:
 def key_of(calls: list[Call], typed: bool = False) -> str:
     """The canonical text of calls; `typed` keeps 5.0 apart from 5."""
     done = sorted(
-        json.dumps([name.replace(".", "_"), {k: _canonical(v, typed) for k, v in arguments.items()}], sort_keys=True)
+        json.dumps([name.replace(".", "_"), {k: canonical(v, typed) for k, v in arguments.items()}], sort_keys=True)
         for name, arguments in calls
     )
     return f"[{', '.join(done)}]"
@@ -125,6 +128,7 @@ def from_python(text: str) -> list[Call]:
     text = text.strip().strip("'").replace("\\_", "_")  # \\_ is markdown's underscore
     if "(" not in text or len(text) > LENGTH or too_deep(text) or glued(text):
         return []
+    text = _KEYWORD.sub(r"\1_rw_\2\3", text)  # f(from=1) is no Python, but a call in other languages
     text = text if text.startswith("[") else f"[{text.rstrip(']')}]"
     try:
         body = ast.parse(known_escapes(text), mode="eval").body
@@ -145,7 +149,7 @@ def _call(node: ast.expr) -> Call:
     if not isinstance(node, ast.Call):
         raise ValueError("not a call")
     arguments = {str(i): _value(part) for i, part in enumerate(node.args)}
-    arguments.update({part.arg or "**": _value(part.value) for part in node.keywords})
+    arguments.update({(part.arg or "**").removeprefix("_rw_"): _value(part.value) for part in node.keywords})
     return _dotted(node.func), arguments
 
 
@@ -217,13 +221,16 @@ def _closing(text: str, at: int) -> int:
     return 0
 
 
-def _canonical(value: Any, typed: bool) -> Any:
+def canonical(value: Any, typed: bool = False) -> Any:
+    """An argument as keys hold it."""
     if isinstance(value, float):
         return int(value) if value.is_integer() and abs(value) < 1e15 and not typed else value
     if isinstance(value, str):
-        return _SPACES.sub(" ", value.strip().casefold())
+        plain = _SPACES.sub(" ", value.strip().casefold())
+        name = _LAMBDA.match(plain)
+        return plain if name is None else "lambda x: " + re.sub(rf"\b{name[1]}\b", "x", plain[name.end() :])
     if isinstance(value, (list, tuple)):
-        return [_canonical(part, typed) for part in value]
+        return [canonical(part, typed) for part in value]
     if isinstance(value, dict):
-        return {str(k): _canonical(v, typed) for k, v in value.items()}
+        return {str(k): canonical(v, typed) for k, v in value.items()}
     return value

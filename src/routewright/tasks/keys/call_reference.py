@@ -21,7 +21,7 @@ import re
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-from routewright.tasks.keys.call import Call, from_python
+from routewright.tasks.keys.call import Call, canonical, from_python
 from routewright.tasks.keys.literal import MISSING, parse
 
 _PUNCTUATION = re.compile(r"[ ,./\-_*^]")
@@ -65,7 +65,7 @@ def wanted_calls(reference: str) -> tuple[Wanted, ...]:
             wanted += [Wanted(name, _lists(allowed), False) for name, allowed in entry.items()]
         else:
             calls = from_python(str(entry))
-            wanted += [Wanted(name, {k: [v] for k, v in given.items()}, True) for name, given in calls]
+            wanted += [Wanted(name, {k: [canonical(v)] for k, v in given.items()}, True) for name, given in calls]
     return tuple(wanted)
 
 
@@ -105,7 +105,10 @@ def _fits(call: Call, want: Wanted, strict: bool) -> bool:
         arguments = {k: v for k, v in arguments.items() if k in allowed or v not in (False, None, "", 0)}
     for parameter, value in arguments.items():
         options = allowed.get(parameter, ())
-        if not any(_same(value, option, strict) or (want.written and str(value) == option) for option in options):
+        if not any(
+            _same(value, option, strict and not want.written) or (want.written and str(value) == option)
+            for option in options
+        ):
             return False
     return all(parameter in arguments or "" in options for parameter, options in allowed.items())
 
@@ -129,14 +132,17 @@ def _same(value: Any, option: Any, strict: bool, inside: bool = False) -> bool:
 
 
 def _same_entries(value: dict[str, Any], option: dict[str, Any], strict: bool) -> bool:
+    given = {str(name).casefold(): entry for name, entry in value.items()}
     for name, inner in option.items():
         options = inner if isinstance(inner, list) else [inner]
-        if name not in value:
+        if name.casefold() not in given:
             if "" not in options:
                 return False
-        elif not any(_same(value[name], one, strict) for one in options) and not _same(value[name], inner, strict):
+            continue
+        entry = given.pop(name.casefold())
+        if not any(_same(entry, one, strict) for one in options) and not _same(entry, inner, strict):
             return False
-    return all(name in option for name in value)
+    return not given
 
 
 def _plain(text: str) -> str:

@@ -12,6 +12,7 @@ Never evaluated: `ast.literal_eval` on text bounded in length and nesting.
 from __future__ import annotations
 
 import ast
+import json
 import re
 from typing import Any
 
@@ -24,6 +25,7 @@ _GOOD_ESCAPES = frozenset("\\'\"abfnrtvxuUN01234567\n")
 _GLUED = re.compile(r"(?<!\w)\d[\w.]{0,40}?(?:and|else|for|if|in|is|not|or)")
 _STRING = re.compile(r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"", re.DOTALL)
 _ASSERTED = re.compile(r"\bassert\b[^\n]*==[ \t]*(\S[^\n]*)")
+_JSON_WORD = re.compile(r"\b(?:true|false|null)\b")
 _WORDS = {"true": True, "false": False, "null": None, "none": None}
 _SIGNS = 500  # a chain of more signs is no literal anybody wrote
 
@@ -114,6 +116,13 @@ def parse(text: str) -> Any:
     try:
         return ast.literal_eval(known_escapes(text))
     except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError):
+        return _json(text) if text[0] in "[{" and _JSON_WORD.search(text) else MISSING
+
+
+def _json(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
         return MISSING
 
 
