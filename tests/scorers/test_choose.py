@@ -13,7 +13,7 @@ from hypothesis.extra.numpy import arrays
 from routewright.errors import RoutewrightError, UnknownName
 from routewright.evaluate.settings import value_grid
 from routewright.scorers.choose import allowed, decide, sweep, utility
-from routewright.types import Forecast
+from routewright.types import Call, Forecast
 
 #                    small  medium large
 QUALITY = np.array([[0.50, 0.70, 0.80], [0.90, 0.90, 0.90], [0.20, 0.10, 0.95]])
@@ -64,7 +64,7 @@ def test_ties_go_to_the_cheaper_then_to_the_earlier() -> None:
 
 def test_a_decision_is_recorded_with_its_choices_and_probability() -> None:
     for decision in decide(forecast(), 0.1):
-        assert decision.action.verb == "call"
+        assert isinstance(decision.action, Call)
         assert decision.choices == MODELS
         assert decision.probability == 1.0
     assert decide(forecast(np.zeros((0, 3)), np.zeros((0, 3))), 0.1) == []

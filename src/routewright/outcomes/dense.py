@@ -15,6 +15,7 @@ import numpy as np
 import polars as pl
 
 from routewright.errors import TableError, UnknownName
+from routewright.outcomes.answers import answer_keys
 from routewright.outcomes.schema import score_kind
 from routewright.outcomes.split import group_ids
 from routewright.outcomes.table import Scan, collect, read
@@ -43,6 +44,7 @@ class Outcomes:
     cost_source: str = ""
     tokens_source: str = ""
     dropped: dict[str, int] = field(default_factory=dict)  # why -> queries left out
+    keys: Ints | None = None  # equal within a row where two replies say the same, -1: nothing comparable
 
     def __len__(self) -> int:
         return len(self.queries)
@@ -61,7 +63,8 @@ class Outcomes:
         """The same table for some of its queries."""
         rows = np.asarray(rows, dtype=np.int64)
         arrays = {name: getattr(self, name)[rows] for name in _ARRAYS}
-        return replace(self, queries=tuple(self.queries[i] for i in rows), **arrays)
+        keys = None if self.keys is None else self.keys[rows]
+        return replace(self, queries=tuple(self.queries[i] for i in rows), keys=keys, **arrays)
 
     def with_models(self, models: Sequence[str]) -> Outcomes:
         """The same table for some of its models, in the order given."""
@@ -71,7 +74,8 @@ class Outcomes:
             raise UnknownName(f"model of {self.name}", unknown[0], self.models)
         columns = [index[name] for name in models]
         arrays = {name: getattr(self, name)[:, columns] for name in _ARRAYS}
-        return replace(self, models=tuple(models), **arrays)
+        keys = None if self.keys is None else self.keys[:, columns]
+        return replace(self, models=tuple(models), keys=keys, **arrays)
 
 
 _ARRAYS = ("quality", "cost_usd", "tokens_in", "tokens_out", "latency_s")
@@ -101,16 +105,20 @@ def concat(name: str, tables: Sequence[Outcomes]) -> Outcomes:
         cost_source=_join(t.cost_source for t in parts),
         tokens_source=_join(t.tokens_source for t in parts),
         dropped=dropped,
+        keys=None
+        if any(t.keys is None for t in parts)
+        else np.concatenate([t.keys for t in parts if t.keys is not None]),
         **arrays,
     )
 
 
-def load(path: str | Path | Scan, models: Sequence[str] | None = None) -> Outcomes:
+def load(path: str | Path | Scan, models: Sequence[str] | None = None, keys: bool = False) -> Outcomes:
     """Read a table into dense arrays.
 
     Args:
         path: A Parquet file, a folder of them, or an opened `Scan`.
         models: Only these models, matched exactly; all by default.
+        keys: Also read the replies and reduce them to answer keys, for policies that ask several models.
 
     Raises:
         TableError: What `read` raises; duplicate (query_id, model, sample); a query whose text differs between rows; mixed
@@ -150,7 +158,8 @@ def load(path: str | Path | Scan, models: Sequence[str] | None = None) -> Outcom
     _refuse_duplicates(scan, cells, row, column)
     arrays, complete = _scatter(cells, row, column.astype(np.int64), (order.height, len(names)))
     kind, sources = _kind_and_sources(scan, frame)
-    return _dense(scan, queries, names, arrays, complete, kind, sources)
+    made = _dense(scan, queries, names, arrays, complete, kind, sources)
+    return replace(made, keys=answer_keys(scan, made.queries, made.models)) if keys else made
 
 
 _SOURCE = {
@@ -233,9 +242,13 @@ def _dense(
             for text, query_id, task, dataset in kept.select("query", "query_id", "task", "dataset").iter_rows()
         ),
         tuple(names),
-        **{name: array[rows] for name, array in arrays.items()},
         score_kind=kind,
         cost_source=sources["cost_source"],
         tokens_source=sources["tokens_source"],
         dropped={"queries without an outcome of every model": n_dropped} if n_dropped else {},
+        quality=arrays["quality"][rows],
+        cost_usd=arrays["cost_usd"][rows],
+        tokens_in=arrays["tokens_in"][rows],
+        tokens_out=arrays["tokens_out"][rows],
+        latency_s=arrays["latency_s"][rows],
     )

@@ -70,7 +70,9 @@ def price_usd(card: ModelCard, usage: Usage) -> float:
         return math.nan
     cached = card.usd_per_mtok_in if card.usd_per_mtok_cached is None else card.usd_per_mtok_cached
     fresh = max(0, usage.tokens_in - usage.tokens_cached)
-    return (fresh * card.usd_per_mtok_in + usage.tokens_cached * cached + usage.tokens_out * card.usd_per_mtok_out) / 1e6
+    return (
+        fresh * card.usd_per_mtok_in + usage.tokens_cached * cached + usage.tokens_out * card.usd_per_mtok_out
+    ) / 1e6
 
 
 def worst_usd(card: ModelCard, tokens_in: int, tokens_out: int, replies: int = 1) -> float:

@@ -7,7 +7,7 @@ every moment
 
 Amounts are whole pico-dollars (1e-12 USD, a millionth of a token at one dollar per million), so that sums have no
 rounding. A bill above its reservation is charged up to the reservation only; the rest is kept apart as the overrun,
-and the ledger is closed: nothing more can be reserved.
+and the ledger is closed: nothing more can be reserved. Without a cap every bill is charged in full.
 
 Not here: what a call can cost at most (`bounds.py`).
 """
@@ -39,9 +39,9 @@ class Hold:
     def settle(self, usd: float) -> tuple[float, float]:
         """Book what the call cost; returns (charged, overrun) in USD."""
         bill = pico(usd)
-        charged = min(bill, self.amount)
+        charged = bill if self._ledger.cap is None else min(bill, self.amount)
         self._close(charged)
-        if bill > self.amount:
+        if bill > charged:
             self._ledger.overrun += bill - self.amount
             self._ledger.closed = True
         return charged / PICO, (bill - charged) / PICO
@@ -72,11 +72,15 @@ class Ledger:
 
     def fits(self, usd: float) -> bool:
         """Whether a call that costs at most `usd` may be made now. An unbounded one fits only where nothing is capped."""
+        return self.fits_pico(pico(usd) if math.isfinite(usd) else None)
+
+    def fits_pico(self, amount: int | None) -> bool:
+        """`fits` for pico-dollars; None is unbounded."""
         if self.closed:
             return False
         if self.cap is None:
             return True
-        return math.isfinite(usd) and self.spent + self.reserved + pico(usd) <= self.cap
+        return amount is not None and self.spent + self.reserved + amount <= self.cap
 
     def reserve(self, usd: float) -> Hold | None:
         """Set the most a call can cost aside; None if it does not fit."""

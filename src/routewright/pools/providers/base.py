@@ -31,7 +31,7 @@ class Ask:
     """One attempt's worth of a call, as a provider sees it.
 
     `model` is the upstream's name. `shown` names the models whose replies are in the prompt, in order: a recorded tree
-    finds its branch by it. `timeout_s` is what is left of the deadline.
+    finds its branch by it.
     """
 
     model: str
@@ -83,8 +83,17 @@ class Provider(ABC):
     summary: ClassVar[str]
 
     def __init__(self, config: Any = None, name: str = "") -> None:
-        self.config = config if config is not None else self.Config()
+        self.config: Any = config if config is not None else self.Config()
         self.name = name or self.kind
+
+    @property
+    def address(self) -> str:
+        """What tells this endpoint from another of its kind: a base URL, a path. Part of the cache's key, no secret."""
+        return str(getattr(self.config, "base_url", ""))
+
+    def worst_usd(self, ask: Ask) -> float | None:
+        """The most a call can cost where the world itself knows it; None: token bounds times prices."""
+        return None
 
     @abstractmethod
     async def complete(self, ask: Ask) -> Completion:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from typing import ClassVar
 
 from pydantic import Field
 
@@ -27,9 +26,7 @@ class Echo(Provider):
         latency_s: float | None = Field(None, ge=0, description="latency to report; the clock's by default")
         fail_every: int = Field(0, ge=0, description="every n-th call fails; 0: none")
 
-    config: Config
-    _calls: int = 0
-    DELAYED: ClassVar[bool] = True
+    _calls = 0
 
     async def complete(self, ask: Ask) -> Completion:
         self._calls += 1
@@ -44,6 +41,6 @@ class Echo(Provider):
 
     async def stream(self, ask: Ask) -> AsyncIterator[Delta | Completion]:
         done = await self.complete(ask)
-        for word in done.text.split(" "):
-            yield Delta(word if not word or done.text.startswith(word) else " " + word)
+        for i, word in enumerate(done.text.split(" ")):
+            yield Delta(word if i == 0 else " " + word)
         yield done

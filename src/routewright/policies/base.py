@@ -1,0 +1,202 @@
+"""What a policy is: states in, decisions out.
+
+The loop that calls it (`routewright.episodes.engine`):
+
+    policy.prepare([query])                       # once an episode; may be slow, runs in a worker if `blocking`
+    wish = policy.decide([state], rng)[0]         # Decision: the engine carries it out
+    while isinstance(wish, Generate):             # or Generate: the engine has a model write it, at the policy's cost,
+        reply = ...
+        wish = policy.parse(reply, state)         # and hands the reply back
+
+`decide` is batched: one wish per state. A policy never calls a model itself, keeps nothing about an episode between
+calls (the state holds it all), and serves every trade-off: `value_usd` is part of the state.
+
+`ArrayPolicy` is for policies over arrays: they fill `act`, which sees an `Observation` of B episodes and numbers its
+actions, and run unchanged in the batched recorded world, where they are trained and judged.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from routewright.config import Config, parse
+from routewright.encoders.base import Arrays, Meta
+from routewright.errors import EpisodeError
+from routewright.outcomes.dense import Outcomes
+from routewright.policies.observe import LAST, VOTE, Observation, facts_of, observe
+from routewright.policies.table import POLICIES
+from routewright.tasks import answer_key, kind_of
+from routewright.types import Answer, Call, Decision, Episode, Floats, Forecast, Generate, Ints, Query, Reply, State
+
+Wish = Decision | Generate
+_REMEMBERED = 4096  # forecasts kept between the steps of episodes in flight
+
+
+class NoOptions(Config):
+    """A policy without options."""
+
+
+class Policy(ABC):
+    """Base of the policies.
+
+    `blocking` says that `prepare` may take long, so the engine runs it in a worker. `contexts` names what it needs of a
+    world: `query` (independent answers, as recorded tables hold) or `transcript` (calls that see earlier replies).
+    """
+
+    Config: ClassVar[type[Config]] = NoOptions
+    kind: ClassVar[str]
+    summary: ClassVar[str]
+    blocking: ClassVar[bool] = False
+    contexts: ClassVar[tuple[str, ...]] = ("query",)
+
+    def __init__(self, config: Any = None, seed: int = 0) -> None:
+        self.config: Any = config if config is not None else self.Config()
+        self.seed = seed
+        self.models: tuple[str, ...] = ()  # the pool fitted on; empty: any
+
+    def prepare(self, queries: Sequence[Query]) -> None:
+        """Work that needs the queries alone, done once before their episodes begin."""
+        return
+
+    @abstractmethod
+    def decide(self, states: Sequence[State], rng: np.random.Generator) -> list[Wish]:
+        """One wish a state."""
+
+    def parse(self, reply: Reply, state: State) -> Wish:
+        """What to do with the reply to a `Generate` of this policy."""
+        raise EpisodeError(f"{self.kind} asked for no text, so it can not read one.")
+
+    def update(self, episodes: Sequence[Episode]) -> None:
+        """Learn from finished episodes; nothing by default."""
+        return
+
+    def state(self) -> tuple[Arrays, Meta]:
+        """Arrays and JSON-able facts from which `restore_policy` makes the same policy."""
+        return {}, {
+            "models": list(self.models),
+            "seed": self.seed,
+            "options": self.config.model_dump(mode="json"),
+            "own": {},
+        }
+
+    def restore(self, arrays: Mapping[str, NDArray[Any]], own: Mapping[str, Any]) -> None:
+        """Take back what `state` gave."""
+        return
+
+
+class ArrayPolicy(Policy):
+    """A policy over arrays; see the module.
+
+    `forecaster` gives the scorer's forecasts to those that want them: [B, M] in the order of `models`.
+    """
+
+    forecaster: Forecaster | None = None
+
+    def fit(self, outcomes: Outcomes, forecast: Forecast | None = None) -> None:
+        """Learn from recorded outcomes with answer keys (`outcomes.keys`).
+
+        Args:
+            outcomes: Q queries by M models.
+            forecast: What a scorer that saw none of these queries forecasts for them; for policies that use one.
+        """
+        self.models = outcomes.models
+
+    @abstractmethod
+    def act(self, obs: Observation, forecast: Forecast | None, rng: np.random.Generator) -> tuple[Ints, Floats]:
+        """[B] the action of each episode, allowed by `obs.mask`, and [B] the probability it had."""
+
+    def prepare(self, queries: Sequence[Query]) -> None:
+        if self.forecaster is not None:
+            self.forecaster.forecast(queries)
+
+    def decide(self, states: Sequence[State], rng: np.random.Generator) -> list[Wish]:
+        if not states:
+            return []
+        models = self.models or tuple(card.name for card in states[0].pool)
+        obs = observe(facts_of(states, models, key_of))
+        forecast = self.forecaster.forecast([s.query for s in states]) if self.forecaster is not None else None
+        actions, probabilities = self.act(obs, forecast, rng)
+        wishes: list[Wish] = []
+        for b, (a, p) in enumerate(zip(actions.tolist(), probabilities.tolist(), strict=True)):
+            if not obs.mask[b, a]:
+                what = f"call {models[a]}" if a < len(models) else "answer"
+                raise EpisodeError(
+                    f"{self.kind} wants to {what}, which is not allowed here. This is a defect of the policy."
+                )
+            wishes.append(Decision(self.action(a, obs, b), self._names(obs, b), p, self.reason(a, obs, b, forecast)))
+        return wishes
+
+    def action(self, number: int, obs: Observation, row: int) -> Call | Answer:
+        """The action of that number."""
+        n = len(obs.models)
+        if number < n:
+            return Call(obs.models[number])
+        return Answer("vote" if number - n == VOTE else "last")
+
+    def reason(self, number: int, obs: Observation, row: int, forecast: Forecast | None) -> str:
+        """One sentence for people."""
+        return ""
+
+    def _names(self, obs: Observation, row: int) -> tuple[str, ...]:
+        names = (*obs.models, "answer:last", "answer:vote")
+        return tuple(names[i] for i in np.flatnonzero(obs.mask[row]))
+
+
+class Forecaster:
+    """A router's forecasts, remembered while the episodes they are for go on."""
+
+    def __init__(self, router: Any) -> None:
+        self.router = router
+        self._kept: OrderedDict[str, tuple[Floats, Floats, Floats]] = OrderedDict()
+
+    def forecast(self, queries: Sequence[Query]) -> Forecast:
+        """[B, M] in the order of the router's models."""
+        new = {q.text: q for q in queries if q.text not in self._kept}
+        if new:
+            made = self.router.forecast(list(new.values()))
+            for i, text in enumerate(new):
+                self._kept[text] = (made.quality[i], made.quality_std[i], made.cost_usd[i])
+        rows = [self._kept[q.text] for q in queries]
+        while len(self._kept) > max(_REMEMBERED, len(queries)):
+            self._kept.popitem(last=False)
+        quality, std, cost = (np.stack([row[k] for row in rows]) for k in range(3))
+        return Forecast(self.router.models, quality, std, cost)
+
+
+def key_of(state: State, text: str) -> str | None:
+    """The comparable answer of a reply, where the kind of the query's answer is known."""
+    kind = kind_of(state.query)
+    return None if kind is None else answer_key(kind, text)
+
+
+def certain(actions: Ints) -> tuple[Ints, Floats]:
+    """Actions taken without chance."""
+    return actions, np.ones(len(actions))
+
+
+def answer_last(obs: Observation) -> int:
+    return len(obs.models) + LAST
+
+
+def answer_vote(obs: Observation) -> int:
+    return len(obs.models) + VOTE
+
+
+def build_policy(kind: str, options: Mapping[str, Any] | None = None, seed: int = 0) -> Policy:
+    """A new policy by name; `UnknownName` or `ConfigError` on bad input."""
+    cls = POLICIES.load(kind)
+    return cls(parse(cls.Config, options or {}, f"policy {kind!r}"), seed)
+
+
+def restore_policy(kind: str, arrays: Mapping[str, NDArray[Any]], meta: Mapping[str, Any]) -> Policy:
+    """A saved policy by name."""
+    policy = build_policy(kind, meta["options"], meta["seed"])
+    policy.models = tuple(meta["models"])
+    policy.restore(arrays, meta["own"])
+    return policy

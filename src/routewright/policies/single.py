@@ -1,0 +1,69 @@
+"""`single`: one call to the model a scorer chooses; the query routers of the literature as a policy.
+
+The rule is `routewright.scorers.choose`: value_usd * quality - cost_usd. If the call fails, the next best that was not
+asked yet is tried, until the budget or the pool is used up. Without a router it asks the model named, or else the first
+of the pool: the controls "best single model" and "pool of one".
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from pydantic import Field
+
+from routewright.config import Config
+from routewright.policies.base import ArrayPolicy, answer_last
+from routewright.policies.observe import Observation
+from routewright.types import Answer, Call, Floats, Forecast, Ints
+
+
+class Single(ArrayPolicy):
+    """One call, chosen by a scorer's forecast or by name."""
+
+    kind = "single"
+    summary = "one call to the model that the scorer chooses; the next best if it fails"
+
+    class Config(Config):
+        model: str = Field("", description="always this model; empty: as the scorer says, or the pool's first")
+        epsilon: float = Field(0.0, ge=0, le=1, description="probability of exploring an allowed model at random")
+
+    def act(self, obs: Observation, forecast: Forecast | None, rng: np.random.Generator) -> tuple[Ints, Floats]:
+        n, m = len(obs), len(obs.models)
+        free = obs.mask[:, :m] & ~obs.called
+        if forecast is not None and forecast.allowed is not None:
+            free &= forecast.allowed
+        gains = np.broadcast_to(-np.arange(m, dtype=np.float64), (n, m))
+        cost = obs.worst_usd
+        if forecast is not None:
+            gains, cost = obs.value_usd[:, None] * forecast.quality - forecast.cost_usd, forecast.cost_usd
+        if self.config.model:
+            gains = gains + np.where(np.array(obs.models) == self.config.model, np.inf, 0.0)[None]
+        gains = np.where(free, gains, -np.inf)
+        tied = gains == gains.max(axis=1, keepdims=True)
+        pick: Ints = np.where(tied & free, cost, np.inf).argmin(axis=1)  # ties to the cheaper, then to the earlier
+        pick = np.where((tied & free).any(axis=1), pick, 0)
+        done = obs.usable.any(axis=1) | ~free.any(axis=1)
+        probability = np.ones(n)
+        epsilon = self.config.epsilon
+        if epsilon and not done.all():
+            count = free.sum(axis=1)
+            explore = (rng.random(n) < epsilon) & ~done
+            for b in np.flatnonzero(explore):
+                best = pick[b]
+                pick[b] = rng.choice(np.flatnonzero(free[b]))
+                probability[b] = epsilon / count[b] + (1 - epsilon if pick[b] == best else 0.0)
+            kept = ~explore & ~done
+            probability[kept] = 1 - epsilon + epsilon / count[kept]
+        return np.where(done, answer_last(obs), pick), probability
+
+    def action(self, number: int, obs: Observation, row: int) -> Call | Answer:
+        return Call(obs.models[number], final=True) if number < len(obs.models) else Answer("last")
+
+    def reason(self, number: int, obs: Observation, row: int, forecast: Forecast | None) -> str:
+        if number >= len(obs.models):
+            return ""
+        again = "; what was asked before failed" if obs.called[row].any() else ""
+        if forecast is None:
+            return f"the model named{again}" if self.config.model else f"the first of the pool{again}"
+        return (
+            f"forecast quality {forecast.quality[row, number]:.3f} at {forecast.cost_usd[row, number]:.3g} USD{again}"
+        )

@@ -1,0 +1,22 @@
+"""The multi-step policies by name; importing one happens on use. Every scorer is a policy too, through `single`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from routewright.registry import Table
+
+if TYPE_CHECKING:
+    from routewright.policies.base import Policy
+
+POLICIES: Table[type[Policy]] = Table(
+    "policy",
+    {
+        "single": "routewright.policies.single:Single",
+        "cascade": "routewright.policies.cascade:Cascade",
+        "vote": "routewright.policies.vote:Vote",
+        "mixture": "routewright.policies.mixture:Mixture",
+        "self_refine": "routewright.policies.pipeline:SelfRefine",
+        "pipeline": "routewright.policies.pipeline:Pipeline",
+    },
+)

@@ -1,0 +1,78 @@
+"""`vote`: ask k models, or one model k times, and answer by majority.
+
+The calls run side by side where the world is live. Agreement needs answers that can be compared
+(`routewright.tasks.answer_key`); where there is no key the last reply stands, and the trace says so.
+
+Reference: Wang et al. 2022 (self-consistency), arXiv:2203.11171, for samples of one model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from pydantic import Field
+
+from routewright.config import Config
+from routewright.errors import ConfigError
+from routewright.outcomes.dense import Outcomes
+from routewright.policies.base import ArrayPolicy, Wish, answer_vote, certain
+from routewright.policies.observe import Observation
+from routewright.types import Answer, Call, Decision, Floats, Forecast, Ints, Plan, State
+
+
+class Vote(ArrayPolicy):
+    """Plurality of k replies."""
+
+    kind = "vote"
+    summary = "asks k models (or one k times) side by side and takes the majority"
+
+    class Config(Config):
+        models: tuple[str, ...] = Field((), description="who votes; empty: the k cheapest of the pool")
+        k: int = Field(3, ge=1, le=64, description="voters where none are named, or samples of one model")
+        samples: bool = Field(False, description="k samples of the one model named, not one reply each of several")
+
+    def fit(self, outcomes: Outcomes, forecast: Forecast | None = None) -> None:
+        super().fit(outcomes, forecast)
+        self._voters(outcomes.models, outcomes.cost_usd.mean(axis=0))
+
+    def _voters(self, models: tuple[str, ...], cost: Floats) -> list[int]:
+        named = self.config.models
+        missing = [name for name in named if name not in models]
+        if missing:
+            raise ConfigError(f"vote.models names {missing[0]!r}, which is not in the pool: {', '.join(models)}.")
+        if self.config.samples and len(named) != 1:
+            raise ConfigError(f"vote.samples needs exactly one of vote.models, got {len(named)}.")
+        if named:
+            return [models.index(name) for name in named]
+        return [int(i) for i in np.argsort(cost, kind="stable")[: self.config.k]]
+
+    def decide(self, states: Sequence[State], rng: np.random.Generator) -> list[Wish]:
+        return [self._first(s) if not s.steps else super(Vote, self).decide([s], rng)[0] for s in states]
+
+    def _first(self, state: State) -> Decision:
+        """All voters at once, as a plan without edges; a voter that does not fit the budget is left out."""
+        names = tuple(card.name for card in state.pool)
+        worst = np.array(state.worst_usd)
+        voters = [names[i] for i in self._voters(names, worst) if state.legal[i]]
+        if self.config.samples:
+            calls = tuple(Call(name, sample=k) for name in voters for k in range(self.config.k))
+        else:
+            calls = tuple(Call(name) for name in voters)
+        if not calls:
+            return Decision(Answer("vote"), reason="no voter fits the budget")
+        return Decision(Plan(calls), names, 1.0, f"{len(calls)} votes")
+
+    def act(self, obs: Observation, forecast: Forecast | None, rng: np.random.Generator) -> tuple[Ints, Floats]:
+        m = len(obs.models)
+        out = np.full(len(obs), answer_vote(obs))
+        for b in range(len(obs)):
+            voters = self._voters(obs.models, obs.worst_usd[b])
+            if self.config.samples and obs.called[b].any():
+                continue
+            left = [i for i in voters if not obs.called[b, i] and obs.mask[b, i]]
+            if left:
+                out[b] = left[0]
+            elif not obs.mask[b, m]:
+                out[b] = int(obs.mask[b, :m].argmax())
+        return certain(out)

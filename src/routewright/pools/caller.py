@@ -1,0 +1,356 @@
+"""One call to one model of a pool: attempts, waits, fallbacks and the bill.
+
+Every attempt is reserved in the ledger before it is made and settled when it has ended, whatever became of it. A
+failure that may pass is tried again after a wait with jitter, or after what the upstream asked for; one that will not
+goes to the next model of the fallback order at once. Failures are data: the reply says what happened, attempt by
+attempt. Only the budget raises.
+
+What a failed attempt is charged: nothing where no model can have worked (no connection, refused, rate limit, breaker
+open); otherwise the prompt and whatever had come of the reply, estimated.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import math
+import random
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+from routewright.errors import BudgetExceeded, ProviderError, UnrecordedBranch
+from routewright.pools.bounds import (
+    Messages,
+    estimate_prompt,
+    estimate_tokens,
+    most_tokens_in,
+    most_tokens_out,
+    price_usd,
+    worst_usd,
+)
+from routewright.pools.budget import Hold, Ledger
+from routewright.pools.providers.base import Ask, Completion, Delta
+from routewright.types import Attempt, Query, Reply, Usage
+
+if TYPE_CHECKING:
+    from routewright.pools.pool import Member, Pool
+
+OnDelta = Callable[[Delta | None], None]  # None: what was streamed so far is void, a new attempt begins
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A call as the engine wants it; the pool turns it into attempts."""
+
+    model: str
+    messages: Messages
+    query: Query
+    max_tokens: int | None = None
+    least_tokens: int | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
+    stop: tuple[str, ...] = ()
+    sample: int = 0
+    shown: tuple[str, ...] = ()
+    role: str = "answer"
+
+
+@dataclass(slots=True)
+class _Running:
+    """What has happened to a call so far."""
+
+    pool: Pool
+    request: Request
+    ledger: Ledger
+    on_delta: OnDelta | None
+    started: float
+    attempts: list[Attempt] = field(default_factory=list)
+    charged: float = 0.0
+    overrun: float = 0.0
+    streamed: bool = False
+    first_token: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Priced:
+    """An attempt ready to be made: what is asked, and the most it can cost."""
+
+    ask: Ask
+    tokens_in: int
+    worst_usd: float
+
+
+def price(member: Member, request: Request, remaining_usd: float = math.inf, tokens_in: int | None = None) -> Priced:
+    """The attempt that `request` means for a model, its reply shortened to `remaining_usd` where that is allowed."""
+    card = member.card
+    if tokens_in is None:
+        tokens_in = most_tokens_in(request.messages, request.options)
+    tokens_out = most_tokens_out(card, request.max_tokens, request.options)
+    if card.context_tokens is not None and request.max_tokens is None:
+        tokens_out = max(1, min(tokens_out, card.context_tokens - 1))
+    ask = Ask(
+        member.upstream,
+        request.messages,
+        tokens_out,
+        request.options,
+        request.stop,
+        request.sample,
+        request.query,
+        request.shown,
+        request.role,
+    )
+    known = member.endpoint.provider.worst_usd(ask)
+    if known is not None:
+        return Priced(ask, tokens_in, known)
+    replies = max(1, int(request.options.get("n") or 1))
+    worst = worst_usd(card, tokens_in, tokens_out, replies)
+    if worst > remaining_usd and request.least_tokens is not None and card.usd_per_mtok_out:
+        room = remaining_usd - worst_usd(card, tokens_in, 0)
+        affordable = int(room * 1e6 / (card.usd_per_mtok_out * replies) + 1e-9)
+        if request.least_tokens <= affordable < tokens_out:
+            return Priced(
+                replace(ask, max_tokens=affordable), tokens_in, worst_usd(card, tokens_in, affordable, replies)
+            )
+    return Priced(ask, tokens_in, worst)
+
+
+async def call(pool: Pool, request: Request, ledger: Ledger, on_delta: OnDelta | None = None) -> Reply:
+    """Make the call; see the module.
+
+    Raises:
+        BudgetExceeded: The first attempt does not fit the ledger.
+        UnknownName: The model is not in the pool.
+    """
+    run = _Running(pool, request, ledger, on_delta, time.perf_counter())
+    error = "not tried"
+    for member in pool.line_up(request.model):
+        wait = member.endpoint.calls.backoff_s
+        for attempt in range(member.endpoint.calls.retries + 1):
+            try:
+                return await _attempt(run, member)
+            except BudgetExceeded as exceeded:
+                if not run.attempts:
+                    raise
+                return _failed(run, f"{error}; another attempt does not fit the budget ({exceeded})")
+            except ProviderError as failure:
+                error = str(failure)
+                if run.streamed:
+                    if on_delta is not None:
+                        on_delta(None)
+                    run.streamed = False
+                if ledger.closed or not failure.retryable or attempt == member.endpoint.calls.retries:
+                    break
+                asked = failure.retry_after_s
+                if asked is not None and asked > member.endpoint.calls.longest_wait_s:
+                    break
+                await asyncio.sleep(asked if asked is not None else wait * random.uniform(0.5, 1.5))
+                wait *= 2
+        if ledger.closed:
+            break
+    return _failed(run, error)
+
+
+async def _attempt(run: _Running, member: Member) -> Reply:
+    endpoint, cache = member.endpoint, run.pool.cache
+    priced = price(member, run.request, run.ledger.remaining_usd)
+    key = cache.key(endpoint.identity, priced.ask) if cache is not None else None
+    if cache is not None and key is not None and (kept := await cache.get(key)) is not None:
+        if run.on_delta is not None and kept.text:
+            run.on_delta(Delta(kept.text))
+        return _reply(run, member, kept, kept.usage or Usage(0, 0, estimated=True), cached=True)
+    began = time.perf_counter()
+    try:
+        endpoint.breaker.admit(endpoint.name)
+    except ProviderError as error:
+        _note(run, member, began, 0.0, str(error))
+        raise
+    try:
+        await endpoint.enter(member, priced.tokens_in + priced.ask.max_tokens)
+    except BaseException:
+        endpoint.breaker.given_up()
+        raise
+    try:
+        hold = run.ledger.reserve(priced.worst_usd)
+        if hold is None:
+            endpoint.breaker.given_up()
+            raise BudgetExceeded(
+                f"{member.card.name} may cost {priced.worst_usd:.3g} USD, {run.ledger.remaining_usd:.3g} USD are left"
+            )
+        done = await _booked(run, member, priced, hold, began)
+    finally:
+        endpoint.leave(member)
+    endpoint.breaker.done(None)
+    usage, note = _usage(done, priced)
+    cost = done.cost_usd if done.cost_usd is not None else price_usd(member.card, usage)
+    charged, overrun = hold.settle(cost)
+    run.charged, run.overrun = run.charged + charged, run.overrun + overrun
+    if done.served_by and done.served_by != member.upstream:
+        note = "; ".join(filter(None, [note, f"upstream says it is {done.served_by[:80]!r}"]))
+    took = done.latency_s if done.latency_s is not None else time.perf_counter() - began
+    run.attempts.append(Attempt(member.card.name, endpoint.name, None, charged, took, note))
+    if cache is not None and key is not None:
+        await cache.put(key, done)
+    return _reply(run, member, done, usage)
+
+
+async def _booked(run: _Running, member: Member, priced: Priced, hold: Hold, began: float) -> Completion:
+    """Ask, and settle the reservation if it fails; a success is settled by the caller, who knows the usage."""
+    breaker = member.endpoint.breaker
+    try:
+        return await _ask(run, member, priced)
+    except ProviderError as error:
+        breaker.done(error)
+        _settle_failure(run, member, priced, hold, began, error)
+        raise
+    except UnrecordedBranch:
+        hold.release()
+        breaker.given_up()
+        raise
+    except BaseException:  # cancelled, or a defect: the upstream may have worked all the same
+        breaker.given_up()
+        _settle_failure(run, member, priced, hold, began, ProviderError("cancelled"))
+        raise
+
+
+async def _ask(run: _Running, member: Member, priced: Priced) -> Completion:
+    """One attempt within the endpoint's deadline, streamed or whole, hedged if so configured."""
+    endpoint = member.endpoint
+    try:
+        async with asyncio.timeout(endpoint.calls.deadline_s):
+            if run.on_delta is not None:
+                return await _streamed(run, endpoint.provider.stream(priced.ask), run.on_delta)
+            if endpoint.calls.hedge_s:
+                return await _hedged(run, member, priced)
+            return await endpoint.provider.complete(priced.ask)
+    except TimeoutError as error:
+        raise ProviderError(
+            f"{endpoint.name}: no whole reply within {endpoint.calls.deadline_s:g} s", "timeout", retryable=True
+        ) from error
+
+
+async def _streamed(run: _Running, parts: Any, on_delta: OnDelta) -> Completion:
+    text: list[str] = []
+    try:
+        async with contextlib.aclosing(parts):
+            async for part in parts:
+                if isinstance(part, Completion):
+                    return part
+                if run.first_token is None:
+                    run.first_token = time.perf_counter() - run.started
+                run.streamed = True
+                text.append(part.text)
+                on_delta(part)
+    except ProviderError as error:
+        if error.partial is None and text:
+            error.partial = Completion("".join(text))
+        raise
+    raise ProviderError(
+        "the stream ended without a whole reply", "cut", retryable=True, partial=Completion("".join(text))
+    )
+
+
+async def _hedged(run: _Running, member: Member, priced: Priced) -> Completion:
+    """Ask a second time if there is no reply by `hedge_s`; the first good reply wins, the other call is stopped.
+
+    The second is reserved like any attempt, and charged as a failed one if it loses; it is left out if it does not fit.
+    """
+    provider, began = member.endpoint.provider, time.perf_counter()
+    first = asyncio.ensure_future(provider.complete(priced.ask))
+    tasks = {first}
+    second: Hold | None = None
+    try:
+        done, _ = await asyncio.wait(tasks, timeout=member.endpoint.calls.hedge_s)
+        if not done:
+            second = run.ledger.reserve(priced.worst_usd)
+            if second is not None:
+                tasks.add(asyncio.ensure_future(provider.complete(priced.ask)))
+        while tasks:
+            done, tasks = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                if task.exception() is None or not tasks:
+                    return task.result()
+        raise AssertionError("unreachable")
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        if second is not None:
+            late = ProviderError("the hedge: one of two calls was not needed")
+            _settle_failure(run, member, priced, second, began, late)
+
+
+def _settle_failure(
+    run: _Running, member: Member, priced: Priced, hold: Hold, began: float, error: ProviderError
+) -> None:
+    """Book an attempt that gave no reply: prompt and partial reply where the upstream may have worked, else nothing."""
+    cost = 0.0
+    if error.reached:
+        partial = error.partial.text if error.partial is not None else ""
+        usage = error.partial.usage if error.partial is not None else None
+        if usage is None:
+            prompt = min(estimate_prompt(priced.ask.messages, priced.ask.options), priced.tokens_in)
+            usage = Usage(prompt, min(estimate_tokens(partial), priced.ask.max_tokens), estimated=True)
+        known = error.partial.cost_usd if error.partial is not None else None
+        cost = price_usd(member.card, usage) if known is None else known
+    charged, overrun = hold.settle(0.0 if math.isnan(cost) else cost)
+    run.charged, run.overrun = run.charged + charged, run.overrun + overrun
+    _note(run, member, began, charged, str(error) or type(error).__name__)
+
+
+def _note(run: _Running, member: Member, began: float, charged: float, error: str) -> None:
+    run.attempts.append(
+        Attempt(member.card.name, member.endpoint.name, error[:300], charged, time.perf_counter() - began)
+    )
+
+
+def _usage(done: Completion, priced: Priced) -> tuple[Usage, str]:
+    """What the upstream reported where it can be true in its lower bounds; else counted here and marked.
+
+    A report above what was possible is believed for the bill, which the ledger then caps, and noted.
+    """
+    said = done.usage
+    if said is not None and said.estimated:
+        return said, "usage estimated"
+    if said is not None and said.tokens_in > 0 and (said.tokens_out > 0 or not done.text):
+        if said.tokens_in > priced.tokens_in + 4096 or said.tokens_out > priced.ask.max_tokens * 4 + 64:
+            return said, f"upstream reports {said.tokens_in}+{said.tokens_out} tokens, more than it was asked for"
+        return said, ""
+    prompt = min(estimate_prompt(priced.ask.messages, priced.ask.options), priced.tokens_in)
+    counted = Usage(prompt, min(max(1, estimate_tokens(done.text)), priced.ask.max_tokens), estimated=True)
+    return counted, "no usage reported: estimated" if said is None else "implausible usage reported: estimated"
+
+
+def _reply(run: _Running, member: Member, done: Completion, usage: Usage, cached: bool = False) -> Reply:
+    took = time.perf_counter() - run.started
+    if done.latency_s is not None and not cached:
+        took = sum(a.latency_s for a in run.attempts)
+    return Reply(
+        done.text,
+        member.card.name,
+        usage,
+        run.charged,
+        took,
+        None,
+        done.finish,
+        done.message,
+        tuple(run.attempts),
+        run.overrun,
+        cached,
+        run.first_token,
+    )
+
+
+def _failed(run: _Running, error: str) -> Reply:
+    return Reply(
+        "",
+        run.request.model,
+        Usage(0, 0, estimated=True),
+        run.charged,
+        time.perf_counter() - run.started,
+        error,
+        "error",
+        None,
+        tuple(run.attempts),
+        run.overrun,
+    )

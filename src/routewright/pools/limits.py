@@ -1,0 +1,92 @@
+"""What one endpoint is spared: too many calls at once, too many a minute, and any at all while it is down."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+
+from routewright.errors import ProviderError
+
+_OUTAGES = ("connect", "timeout", "server", "malformed", "cut")  # kinds that say the endpoint is ill
+
+
+class Breaker:
+    """Closed, open, half open.
+
+    After `failures` failures in a row the endpoint is left alone for `cooldown_s`; then one call may try, and its
+    outcome closes the breaker or opens it again. Refusals and rate limits are not outages.
+    """
+
+    def __init__(self, failures: int, cooldown_s: float) -> None:
+        self.failures, self.cooldown_s = failures, cooldown_s
+        self.in_a_row = 0
+        self.open_until = 0.0
+        self._probing = False
+
+    def admit(self, endpoint: str) -> None:
+        """Pass, or raise `ProviderError` of kind `unavailable`. A call that was let in must report `done`."""
+        if not self.failures or self.in_a_row < self.failures:
+            return
+        wait = self.open_until - time.monotonic()
+        if wait > 0 or self._probing:
+            raise ProviderError(
+                f"{endpoint} is left alone after {self.in_a_row} failures in a row (next try in {max(wait, 0):.1f} s)",
+                "unavailable",
+                reached=False,
+            )
+        self._probing = True
+
+    def done(self, error: ProviderError | None) -> None:
+        """Report a call's end; None is a success. A call that was cancelled reports nothing but `given_up`."""
+        self._probing = False
+        if error is None or error.kind not in _OUTAGES:
+            self.in_a_row = 0
+            return
+        self.in_a_row += 1
+        self.open_until = time.monotonic() + self.cooldown_s
+
+    def given_up(self) -> None:
+        self._probing = False
+
+
+class Gate:
+    """At most `concurrency` calls at once, and at most so many calls and tokens in any 60 seconds (0: no limit).
+
+    Calls wait for their turn in order. Tokens are counted by the call's upper bound, before it is made.
+    """
+
+    WINDOW_S = 60.0
+
+    def __init__(self, concurrency: int, requests_per_minute: int = 0, tokens_per_minute: int = 0) -> None:
+        self._slots = asyncio.Semaphore(concurrency)
+        self.requests, self.tokens = requests_per_minute, tokens_per_minute
+        self._recent: deque[tuple[float, int]] = deque()
+        self._sum = 0
+        self._turn = asyncio.Lock() if requests_per_minute or tokens_per_minute else None
+
+    async def enter(self, tokens: int) -> None:
+        await self._slots.acquire()
+        if self._turn is None:
+            return
+        try:
+            async with self._turn:
+                while (wait := self._wait_s(tokens)) > 0:
+                    await asyncio.sleep(wait)
+                self._recent.append((time.monotonic(), tokens))
+                self._sum += tokens
+        except BaseException:
+            self._slots.release()
+            raise
+
+    def leave(self) -> None:
+        self._slots.release()
+
+    def _wait_s(self, tokens: int) -> float:
+        now = time.monotonic()
+        while self._recent and self._recent[0][0] <= now - self.WINDOW_S:
+            self._sum -= self._recent.popleft()[1]
+        full = bool(self.requests) and len(self._recent) >= self.requests
+        # One call above the whole limit may pass alone: waiting would not help it.
+        full |= bool(self.tokens) and bool(self._recent) and self._sum + tokens > self.tokens
+        return self._recent[0][0] + self.WINDOW_S - now if full else 0.0
