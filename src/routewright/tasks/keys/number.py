@@ -9,6 +9,7 @@ Numbers are never rounded: "0.3333" is not "1/3".
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from fractions import Fraction
 from typing import Any
 
@@ -57,11 +58,16 @@ def first_number(answer: Any) -> str | None:
 
 
 def _last_number(text: str) -> str | None:
-    tail = tidy(text[-300:])
-    key = None
-    for match in _NUMBER.finditer(tail):
-        key = _key(tail, match) or key
-    return key
+    keys = [key for key, _, _ in numbers_in(tidy(text[-300:]))]
+    return keys[-1] if keys else None
+
+
+def numbers_in(text: str) -> Iterator[tuple[str, int, int]]:
+    """Every number of a tidy text: its key, and where it starts and ends."""
+    for match in _NUMBER.finditer(text):
+        key = _key(text, match)
+        if key is not None:
+            yield key, match.start(), match.end()
 
 
 def tidy(text: str) -> str:
