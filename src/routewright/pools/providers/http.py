@@ -1,0 +1,253 @@
+"""What providers that speak HTTP share: one session a loop, bounded reading.
+
+Not here: any protocol's JSON (`wire.py`, `anthropic.py`), the form of a stream (`sse.py`), and what a failure means
+(`faults.py`). Called by `openai.py` and `anthropic.py`:
+
+    async with endpoint.post(body, headers, key) as answer:
+        async for data in endpoint.events(answer): ...        # or: await endpoint.body(answer)
+
+A deadline for the whole call, retries and limits of concurrency are the caller's (`routewright.pools.caller`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import ssl
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from contextlib import asynccontextmanager, suppress
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import aiohttp
+import msgspec
+from pydantic import Field, field_validator
+from yarl import URL
+
+from routewright.config import Config
+from routewright.errors import PoolError, ProviderError
+from routewright.pools.providers.faults import Redact, fault_of_exception, fault_of_status, redactor
+from routewright.pools.providers.sse import Events
+
+DONE = b"[DONE]"  # the last event of the OpenAI protocol
+_ERROR_BYTES = 65536  # read at most this much of an error's body
+_DRAIN_S = 0.25  # seconds to wait for the end of a stream that said it is done, so that its connection is kept
+
+
+class HttpConfig(Config):
+    """Options of every provider that speaks HTTP."""
+
+    base_url: str = Field(description="where the API is, up to the path's common part")
+    api_key_env: str = Field("", description="name of the environment variable that holds the key; empty: none is sent")
+    headers: dict[str, str] = Field({}, repr=False, description="further fixed headers; not for keys")
+    connect_s: float = Field(5.0, gt=0, description="deadline for a connection, seconds")
+    first_s: float = Field(
+        600.0, gt=0, description="longest wait for a reply to begin, seconds; one not streamed begins when it is whole"
+    )
+    idle_s: float = Field(30.0, gt=0, description="longest silence between bytes of a reply, seconds")
+    max_reply_bytes: int = Field(8 * 2**20, gt=0, description="longest reply, bytes; of a stream: what it adds up to")
+    verify_tls: bool = Field(True, description="check the upstream's certificate")
+    ca_file: str = Field("", description="PEM file of certificates to trust instead of the system's")
+
+    @field_validator("base_url")
+    @classmethod
+    def _is_http(cls, url: str) -> str:
+        try:
+            parsed = URL(url)
+        except ValueError:
+            parsed = URL()
+        if parsed.scheme not in ("http", "https") or not parsed.host:
+            raise ValueError("expected an address that starts with http:// or https:// and names a host")
+        return url
+
+
+class Endpoint:
+    """One address that is posted to, and its connections: a session per event loop, made on first use and reused."""
+
+    def __init__(self, config: HttpConfig, path: str, name: str) -> None:
+        url = URL(config.base_url)
+        self._config = config
+        self._url = url.with_path(url.raw_path.rstrip("/") + path, encoded=True, keep_query=True)
+        self.address = str(self._url.with_user(None).with_query(None).with_fragment(None))  # these may hold secrets
+        self.where = f"{name} ({self.address})"  # begins every message
+        self._secrets = [*config.headers.values(), *self._url.query.values(), self._url.user, self._url.password]
+        self._sessions: WeakKeyDictionary[asyncio.AbstractEventLoop, aiohttp.ClientSession] = WeakKeyDictionary()
+
+    def key(self) -> str:
+        """The key, read anew for every call; `ProviderError` names the variable if it is not set."""
+        variable = self._config.api_key_env
+        if not variable:
+            return ""
+        key = os.environ.get(variable, "").strip()
+        if not key or not key.isascii() or not key.isprintable():
+            found = "holds characters that no header may have" if key else "is not set"
+            raise ProviderError(
+                f"{self.where}: the environment variable {variable} {found}. Set it to the key, or change api_key_env.",
+                "refused",
+                reached=False,
+            )
+        return key
+
+    @asynccontextmanager
+    async def post(
+        self, body: Mapping[str, Any], headers: Mapping[str, str], key: str = ""
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
+        """Send a body as JSON and hand over the reply's beginning; anything but a 2xx raises `ProviderError`.
+
+        What goes wrong with the connection inside the `async with` is mapped as well. `key` is kept out of messages.
+        """
+        data = encode(body, self.where)
+        try:
+            session = await self._session()
+            async with session.post(self._url, data=data, headers=headers, allow_redirects=False) as answer:
+                if not 200 <= answer.status < 300:
+                    said = await self._error_body(answer)
+                    raise fault_of_status(answer.status, said, answer.headers, self.where, self._redact(key))
+                yield answer
+        except (aiohttp.ClientError, OSError, TimeoutError) as error:
+            raise fault_of_exception(error, self.where, self._config.connect_s, self._config.first_s) from None
+        except RuntimeError as error:
+            if "Session is closed" not in str(error):
+                raise
+            raise ProviderError(f"{self.where}: closed while a call began.", "connect", reached=False) from None
+
+    def fault_of_body(self, error: Any, key: str = "") -> ProviderError:
+        """The error object that a reply of status 200 held."""
+        code = error.get("code") if isinstance(error, Mapping) else None
+        status = code if isinstance(code, int) and 400 <= code < 600 else 500
+        said = msgspec.json.encode({"error": error})
+        fault = fault_of_status(status, said, {}, self.where, self._redact(key))
+        fault.reached = True  # it had begun to answer
+        return fault
+
+    async def body(self, answer: aiohttp.ClientResponse) -> bytes:
+        """The whole reply, at most `max_reply_bytes`."""
+        parts, total = [], 0
+        while chunk := await self._more(answer):
+            total += len(chunk)
+            self.check(total)
+            parts.append(chunk)
+        return b"".join(parts)
+
+    async def events(self, answer: aiohttp.ClientResponse) -> AsyncGenerator[bytes, None]:
+        """The data of server-sent events as they come; an event that the stream's end cut is left out."""
+        parser = Events()
+        while chunk := await self._more(answer):
+            for data in parser.feed(chunk):
+                yield data
+            self.check(parser.pending)
+        for data in parser.end():
+            if data == DONE or _is_json(data):
+                yield data
+
+    async def _more(self, answer: aiohttp.ClientResponse) -> bytes:
+        try:
+            async with asyncio.timeout(self._config.idle_s):
+                return await answer.content.readany()
+        except TimeoutError:
+            said = f"the reply stopped for idle_s = {self._config.idle_s:g} s. Raise it if the upstream needs longer."
+            raise ProviderError(f"{self.where}: {said}", "timeout", retryable=True) from None
+
+    def _redact(self, key: str) -> Redact:
+        return redactor([key, *self._secrets])
+
+    def check(self, size: int) -> None:
+        """`ProviderError` if a reply has grown beyond what is accepted, bytes."""
+        if size > self._config.max_reply_bytes:
+            raise ProviderError(
+                f"{self.where}: the reply is longer than max_reply_bytes = {self._config.max_reply_bytes}; reading was "
+                "stopped. Raise it if such replies are wanted.",
+                "malformed",
+            )
+
+    async def drain(self, answer: aiohttp.ClientResponse) -> None:
+        """Wait a moment for the end of a finished stream: a connection read to its end is used again."""
+        with suppress(TimeoutError, aiohttp.ClientError):
+            async with asyncio.timeout(_DRAIN_S):
+                while await answer.content.readany():
+                    pass
+
+    async def aclose(self) -> None:
+        """Close the connections of this loop, and let go of those of loops that have ended."""
+        mine = self._sessions.pop(asyncio.get_running_loop(), None)
+        for loop, session in list(self._sessions.items()):
+            if loop.is_closed():
+                del self._sessions[loop]
+                await session.close()
+            elif loop.is_running():
+                del self._sessions[loop]
+                asyncio.run_coroutine_threadsafe(session.close(), loop)
+        if mine is not None:
+            await mine.close()
+
+    async def _error_body(self, answer: aiohttp.ClientResponse) -> bytes:
+        said = b""
+        with suppress(aiohttp.ClientError, TimeoutError):
+            async for chunk in answer.content.iter_any():
+                said += chunk
+                if len(said) > _ERROR_BYTES:
+                    break
+        return said[:_ERROR_BYTES]
+
+    async def _session(self) -> aiohttp.ClientSession:
+        loop = asyncio.get_running_loop()
+        session = self._sessions.get(loop)
+        if session is None or session.closed:
+            # How many calls run at once is the caller's to say: no limit here, and no waiting for a connection.
+            session = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(limit=0, ssl=self._tls(), ttl_dns_cache=60),
+                timeout=aiohttp.ClientTimeout(
+                    total=None, connect=self._config.connect_s, sock_read=self._config.first_s
+                ),
+                cookie_jar=aiohttp.DummyCookieJar(),
+                headers={"User-Agent": "routewright", "Content-Type": "application/json", **self._config.headers},
+            )
+            self._sessions[loop] = session
+            for old in [old for old in self._sessions if old.is_closed()]:
+                await self._sessions.pop(old).close()  # its sockets went with its loop
+        return session
+
+    def _tls(self) -> ssl.SSLContext | bool:
+        if not self._config.verify_tls:
+            return False
+        if not self._config.ca_file:
+            return True
+        try:
+            return ssl.create_default_context(cafile=self._config.ca_file)
+        except OSError as error:
+            raise PoolError(
+                f"{self.where}: ca_file = {self._config.ca_file!r} can not be read ({error.strerror or error}). "
+                "Expected a PEM file of certificates."
+            ) from None
+
+
+def encode(body: Mapping[str, Any], where: str) -> bytes:
+    """A request's body as JSON; `ProviderError` if something in it can not be written so.
+
+    A lone surrogate has no UTF-8; it goes out escaped, as Python's own writer does it.
+    """
+    try:
+        return msgspec.json.encode(body, enc_hook=_plain)
+    except UnicodeEncodeError:
+        return json.dumps(body, default=_plain).encode()
+    except (TypeError, ValueError, RecursionError) as error:
+        raise ProviderError(
+            f"{where}: the request can not be written as JSON ({error}). Expected plain values in messages and options.",
+            "refused",
+            reached=False,
+        ) from None
+
+
+def _is_json(data: bytes) -> bool:
+    try:
+        msgspec.json.decode(data, type=msgspec.Raw)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return False
+    return True
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return dict(value)
+    raise TypeError(f"a {type(value).__name__} in it")

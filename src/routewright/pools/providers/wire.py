@@ -1,0 +1,281 @@
+"""Replies of the OpenAI chat protocol: a whole one and a stream of chunks, as a `Completion`.
+
+Not here: how the bytes come (`http.py`, or a library in this process). Called by `openai.py`, `local.py` and
+`litellm.py`. Fields that nobody asked for are passed over; a reply's `message` is kept as it came.
+
+`Completion.message` is set where a reply holds more than a role and a text: tool calls, a refusal, reasoning. For a
+request with `n` > 1 it is the first choice's message, and `message["choices"]` lists all of them as
+`{"index", "message", "finish_reason"}`. Text and deltas are the first choice's.
+
+Source: the OpenAI API reference, chat completions, objects `chat.completion` and `chat.completion.chunk`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, TypeGuard
+
+import msgspec
+
+from routewright.errors import ProviderError
+from routewright.pools.providers.base import Completion, Delta
+from routewright.types import Usage
+
+CHOICES = "choices"  # key of `Completion.message` that holds all choices where there are several
+_FINISH = {"length": "length", "max_tokens": "length", "tool_calls": "tool_calls", "function_call": "tool_calls"}
+_FINISH["content_filter"] = "content_filter"
+_NEW = 64  # what a further choice or tool call counts, so that empty ones are bounded as well
+
+
+class Choice(msgspec.Struct):
+    """One answer of a whole reply."""
+
+    message: dict[str, Any] | None = None
+    finish_reason: Any = None
+    index: Any = 0
+
+
+class Whole(msgspec.Struct):
+    """A reply that was not streamed."""
+
+    choices: list[Choice] | None = None
+    model: Any = None
+    usage: Any = None
+    error: Any = None
+
+
+class Piece(msgspec.Struct):
+    """One answer's part of a chunk."""
+
+    delta: dict[str, Any] | None = None
+    finish_reason: Any = None
+    index: Any = 0
+
+
+class Chunk(msgspec.Struct):
+    """One event of a stream."""
+
+    choices: list[Piece] | None = None
+    model: Any = None
+    usage: Any = None
+    error: Any = None
+
+
+_WHOLE = msgspec.json.Decoder(Whole)
+_CHUNK = msgspec.json.Decoder(Chunk)
+
+
+def read_whole(data: bytes, where: str) -> Whole:
+    """Decode a reply; `ProviderError` of kind malformed if it is none."""
+    try:
+        return _WHOLE.decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise malformed(where, f"the reply is no chat completion ({error})", data) from None
+
+
+def read_chunk(data: bytes, where: str) -> Chunk:
+    """Decode an event of a stream; `ProviderError` of kind malformed if it is none."""
+    try:
+        return _CHUNK.decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise malformed(where, f"an event of the stream is no chunk of a chat completion ({error})", data) from None
+
+
+def malformed(where: str, said: str, data: bytes = b"") -> ProviderError:
+    """What came was no reply. The next try may get one."""
+    size = f" in {len(data)} bytes" if data else ""
+    return ProviderError(f"{where}: {said}{size}. Expected the OpenAI chat protocol.", "malformed", retryable=True)
+
+
+def completion_of(whole: Whole, where: str) -> Completion:
+    """A whole reply; `ProviderError` of kind malformed if it has no choices."""
+    first = whole.choices[0] if whole.choices else Choice()
+    message = first.message
+    if not whole.choices or message is None:
+        raise malformed(where, "the reply has no choices")
+    more: dict[str, Any] | None = message if has_more(message) else None
+    if len(whole.choices) > 1:
+        more = {**message, CHOICES: msgspec.to_builtins(whole.choices)}
+    text = text_of(message.get("content"))
+    return Completion(text, usage_of(whole.usage), finish_of(first.finish_reason, message), more, name_of(whole.model))
+
+
+def has_more(message: Mapping[str, Any]) -> bool:
+    """Whether a message holds anything but a role and a text."""
+    content = message.get("content")
+    return bool(content and not isinstance(content, str)) or any(
+        value not in (None, "", [], {}) for key, value in message.items() if key not in ("role", "content")
+    )
+
+
+def text_of(content: Any) -> str:
+    """The text of a message: its string, or the texts of its parts."""
+    if isinstance(content, str):
+        return content
+    if not isinstance(content, list):
+        return ""
+    texts = (part.get("text") for part in content if isinstance(part, Mapping) and part.get("type", "text") == "text")
+    return "".join(text for text in texts if isinstance(text, str))
+
+
+def finish_of(reason: Any, message: Mapping[str, Any]) -> str:
+    """stop, length, tool_calls or content_filter; a reason of the upstream's own counts as stop."""
+    if isinstance(reason, str) and reason in _FINISH:
+        return _FINISH[reason]
+    return "tool_calls" if reason is None and message.get("tool_calls") else "stop"
+
+
+def name_of(model: Any) -> str:
+    """The model's name in a reply, "" where there is none."""
+    return model if isinstance(model, str) else ""
+
+
+def usage_of(value: Any) -> Usage | None:
+    """Usage as the upstream reports it; None where it is missing or no count of tokens."""
+    if not isinstance(value, Mapping):
+        return None
+    tokens_in, tokens_out = value.get("prompt_tokens"), value.get("completion_tokens")
+    if not is_count(tokens_in) or not is_count(tokens_out):
+        return None
+    details = value.get("prompt_tokens_details")
+    cached = details.get("cached_tokens") if isinstance(details, Mapping) else 0
+    return Usage(tokens_in, tokens_out, cached if is_count(cached) and cached <= tokens_in else 0)
+
+
+def is_count(value: Any) -> TypeGuard[int]:
+    """Whether this is a number of tokens: an int, 0 or more."""
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+
+
+class Assembler:
+    """Puts the chunks of a stream together, in time linear in their number.
+
+        for data in events:
+            delta = assembler.add(read_chunk(data, where))    # a Delta, or None where the chunk holds nothing to show
+        done = assembler.completion()
+
+    `finished` says whether a finish reason came, `size` how much was collected, characters.
+    """
+
+    def __init__(self) -> None:
+        self._held: dict[int, _Held] = {}
+        self._usage: Usage | None = None
+        self._model = ""
+        self.size = 0
+        self.finished = False
+
+    def add(self, chunk: Chunk) -> Delta | None:
+        """Take a chunk in."""
+        shown = None
+        self._model = name_of(chunk.model) or self._model
+        self._usage = usage_of(chunk.usage) or self._usage  # some report a running count; the last one is the whole
+        for piece in chunk.choices or ():
+            index = piece.index if is_count(piece.index) else 0
+            if index not in self._held:
+                self._held[index] = _Held()
+                self.size += _NEW
+            if piece.finish_reason is not None:
+                self._held[index].finish = piece.finish_reason
+                self.finished = True
+            if piece.delta:
+                text, size = self._held[index].add(piece.delta)
+                self.size += size
+                if index == 0 and (text or has_more(piece.delta)):
+                    shown = Delta(text, piece.delta if has_more(piece.delta) else None)
+        return shown
+
+    @property
+    def started(self) -> bool:
+        """Whether any choice came."""
+        return bool(self._held)
+
+    def completion(self) -> Completion:
+        """What has come so far."""
+        first = self._held.get(0) or _Held()
+        message = first.message()
+        more: dict[str, Any] | None = message if has_more(message) else None
+        if len(self._held) > 1:
+            held = sorted(self._held.items())
+            choices = [{"index": i, "message": one.message(), "finish_reason": one.finish} for i, one in held]
+            more = {**message, CHOICES: choices}
+        return Completion("".join(first.text), self._usage, finish_of(first.finish, message), more, self._model)
+
+
+class _Held:
+    """What has come of one choice: its text, its tool calls, and whatever else a delta brought."""
+
+    def __init__(self) -> None:
+        self.text: list[str] = []
+        self.calls: dict[int, _HeldCall] = {}
+        self.words: dict[str, list[str]] = {}  # refusal, reasoning ...: strings that grow
+        self.other: dict[str, Any] = {}
+        self.finish: Any = None
+
+    def add(self, delta: Mapping[str, Any]) -> tuple[str, int]:
+        """Take a delta in; returns its text and how much was added, characters."""
+        text, size = "", 0
+        for key, value in delta.items():
+            if key == "content":
+                text = text_of(value)
+                self.text.append(text)
+                size += len(text)
+            elif key == "tool_calls" and isinstance(value, list):
+                size += sum(self._add_call(call) for call in value if isinstance(call, Mapping))
+            elif key == "role" or value is None:
+                continue
+            elif isinstance(value, str):
+                self.words.setdefault(key, []).append(value)
+                size += len(value)
+            elif isinstance(value, list):
+                self.other.setdefault(key, []).extend(value)
+                size += _NEW * len(value)
+            else:
+                self.other[key] = value
+        return text, size
+
+    def _add_call(self, part: Mapping[str, Any]) -> int:
+        index = part.get("index")
+        if not is_count(index):  # some upstreams leave it out: a new id begins a new call
+            known = [i for i, call in self.calls.items() if part.get("id") in (None, "", call.id)]
+            index = known[-1] if known else len(self.calls)
+        size = 0
+        if index not in self.calls:
+            self.calls[index] = _HeldCall()
+            size = _NEW
+        return size + self.calls[index].add(part)
+
+    def message(self) -> dict[str, Any]:
+        text = "".join(self.text)
+        whole: dict[str, Any] = {"role": "assistant", "content": text if text or not self.calls else None}
+        whole.update({key: "".join(parts) for key, parts in self.words.items()})
+        whole.update(self.other)
+        if self.calls:
+            whole["tool_calls"] = [call.whole() for _, call in sorted(self.calls.items())]
+        return whole
+
+
+class _HeldCall:
+    """What has come of one tool call."""
+
+    def __init__(self) -> None:
+        self.id = ""
+        self.kind = "function"
+        self.name = ""
+        self.arguments: list[str] = []
+
+    def add(self, part: Mapping[str, Any]) -> int:
+        self.id = part.get("id") or self.id
+        self.kind = part.get("type") or self.kind
+        function = part.get("function")
+        if not isinstance(function, Mapping):
+            return 0
+        name, arguments = function.get("name"), function.get("arguments")
+        if isinstance(name, str) and name != self.name:  # sent once, in pieces, or again with every piece
+            self.name += name
+        if arguments is not None:
+            self.arguments.append(arguments if isinstance(arguments, str) else msgspec.json.encode(arguments).decode())
+        return len(self.arguments[-1]) if arguments is not None else 0
+
+    def whole(self) -> dict[str, Any]:
+        function = {"name": self.name, "arguments": "".join(self.arguments)}
+        return {"id": self.id, "type": self.kind, "function": function}
