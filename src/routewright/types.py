@@ -104,6 +104,7 @@ class Reply:
     overrun_usd: float = 0.0
     cached: bool = False  # from our own response cache
     first_token_s: float | None = None  # of a streamed reply
+    key: str | None = None  # the comparable answer, where the world knows it; else it is read from the text
 
 
 @dataclass(frozen=True, slots=True)

@@ -156,8 +156,8 @@ async def _loop(r: _Run) -> Episode:
         if len(r.state.steps) >= r.max_steps:
             return await _answer(r, Answer(), "steps")
         r.state = _published(r, r.state)
-        if not any(r.state.legal) and not usable(r.state):
-            return await _nothing_left(r)
+        if not any(r.state.legal) and not any(step.reply for step in r.state.steps):
+            raise _nothing_fits(r)
         wish = await _decided(r, r.state)
         if wish is None:
             continue
@@ -312,10 +312,8 @@ async def _answer(r: _Run, answer: Answer, stopped: str, wish: Decision | None =
     return episode
 
 
-async def _nothing_left(r: _Run) -> Episode:
-    """No model may be called and nothing has answered: the budget, or failures, ended it."""
-    if any(step.reply is not None for step in r.state.steps):
-        return await _answer(r, Answer(), "failed")
+def _nothing_fits(r: _Run) -> BudgetExceeded:
+    """No model may be called, and none ever was."""
     worst = sorted((w, c.name) for w, c in zip(r.state.worst_usd, r.state.pool, strict=True))
     _end(r, finish(r.state, Answer(), stopped="budget", latency_s=_clock(r), trace_id=r.trace_id))
     cheapest = next(((w, n) for w, n in worst if math.isfinite(w)), None)
@@ -324,7 +322,7 @@ async def _nothing_left(r: _Run) -> Episode:
         if cheapest
         else "No model that could has a known price"
     )
-    raise BudgetExceeded(
+    return BudgetExceeded(
         f"No model fits budget_usd={r.state.budget_usd:g}: {r.ledger.remaining_usd:.3g} USD are left. {hint}; raise the "
         "budget, shorten the query, or lower max_tokens."
     )

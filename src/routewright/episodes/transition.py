@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from routewright.errors import EpisodeError
-from routewright.tasks import answer_key, kind_of
+from routewright.policies.observe import key_of
 from routewright.types import Answer, Call, Decision, Episode, ModelCard, Plan, Query, Reply, State, Step
 
 
@@ -68,10 +68,9 @@ def resolve(state: State, answer: Answer) -> tuple[str, int | None]:
         return "", None
     chosen = among[-1]
     if answer.rule == "vote":
-        kind = kind_of(state.query)
         groups: dict[str, list[int]] = {}
         for i in among:
-            key = answer_key(kind, _reply(state, i).text) if kind is not None else None
+            key = key_of(state.query, _reply(state, i))
             if key is not None:
                 groups.setdefault(key, []).append(i)
         if groups:

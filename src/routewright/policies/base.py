@@ -31,7 +31,6 @@ from routewright.errors import EpisodeError
 from routewright.outcomes.dense import Outcomes
 from routewright.policies.observe import LAST, VOTE, Observation, facts_of, observe
 from routewright.policies.table import POLICIES
-from routewright.tasks import answer_key, kind_of
 from routewright.types import Answer, Call, Decision, Episode, Floats, Forecast, Generate, Ints, Query, Reply, State
 
 Wish = Decision | Generate
@@ -119,7 +118,7 @@ class ArrayPolicy(Policy):
         if not states:
             return []
         models = self.models or tuple(card.name for card in states[0].pool)
-        obs = observe(facts_of(states, models, key_of))
+        obs = observe(facts_of(states, models))
         forecast = self.forecaster.forecast([s.query for s in states]) if self.forecaster is not None else None
         actions, probabilities = self.act(obs, forecast, rng)
         wishes: list[Wish] = []
@@ -167,12 +166,6 @@ class Forecaster:
             self._kept.popitem(last=False)
         quality, std, cost = (np.stack([row[k] for row in rows]) for k in range(3))
         return Forecast(self.router.models, quality, std, cost)
-
-
-def key_of(state: State, text: str) -> str | None:
-    """The comparable answer of a reply, where the kind of the query's answer is known."""
-    kind = kind_of(state.query)
-    return None if kind is None else answer_key(kind, text)
 
 
 def certain(actions: Ints) -> tuple[Ints, Floats]:

@@ -10,13 +10,14 @@ by vote.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from routewright.pools.budget import PICO, pico
-from routewright.types import Bools, Decision, Floats, Ints, State
+from routewright.tasks import answer_key, kind_of
+from routewright.types import Bools, Decision, Floats, Ints, Query, Reply, State
 
 NO_CAP = np.iinfo(np.int64).max // 4  # pico-dollars: no budget
 LAST, VOTE = 0, 1  # answers, counted from M on
@@ -31,7 +32,7 @@ class Facts:
     failed: Bools  # [B, M] asked, and no usable reply
     key: Ints  # [B, M] equal within a row where two replies say the same; -1: no comparable answer
     agree: Ints  # [B, M] replies of the row with this key, this one included; 0 where there is none
-    tokens_out: Floats  # [B, M] length of the reply
+    tokens_out: Floats  # [B, M] length of the usable reply
     cost: Ints  # [B, M] charged for it
     worst: Ints  # [B, M] the most asking would cost now
     legal: Bools  # [B, M] the world allows asking, budget aside
@@ -124,7 +125,15 @@ def observe(facts: Facts) -> Observation:
     )
 
 
-def facts_of(states: Sequence[State], models: tuple[str, ...], key_of: Callable[[State, str], str | None]) -> Facts:
+def key_of(query: Query, reply: Reply) -> str | None:
+    """The comparable answer of a reply: the world's, or read from its text where the kind of answer is known."""
+    if reply.key is not None or reply.error is not None:
+        return reply.key
+    kind = kind_of(query)
+    return None if kind is None else answer_key(kind, reply.text)
+
+
+def facts_of(states: Sequence[State], models: tuple[str, ...]) -> Facts:
     """The facts of states of the engine, columns in the order of `models`.
 
     Of several calls of one model only the last counts. A model that the state's pool lacks is never legal.
@@ -152,7 +161,7 @@ def facts_of(states: Sequence[State], models: tuple[str, ...], key_of: Callable[
                 failed[b, m] = step.reply.error is not None
                 tokens[b, m] = step.reply.usage.tokens_out
                 cost[b, m] = pico(step.reply.cost_usd)
-                found = key_of(state, step.reply.text) if step.reply.error is None else None
+                found = key_of(state.query, step.reply)
                 key[b, m] = -1 if found is None else ids.setdefault(found, len(ids))
             steps[b] += 1
         row = key[b]

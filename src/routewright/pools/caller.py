@@ -295,13 +295,16 @@ def _settle_failure(
         cost = price_usd(member.card, usage) if known is None else known
     charged, overrun = hold.settle(0.0 if math.isnan(cost) else cost)
     run.charged, run.overrun = run.charged + charged, run.overrun + overrun
-    _note(run, member, began, charged, str(error) or type(error).__name__)
+    _note(run, member, began, charged, str(error) or type(error).__name__, error.partial)
 
 
-def _note(run: _Running, member: Member, began: float, charged: float, error: str) -> None:
-    run.attempts.append(
-        Attempt(member.card.name, member.endpoint.name, error[:300], charged, time.perf_counter() - began)
-    )
+def _note(
+    run: _Running, member: Member, began: float, charged: float, error: str, partial: Completion | None = None
+) -> None:
+    took = time.perf_counter() - began
+    if partial is not None and partial.latency_s is not None:
+        took = partial.latency_s
+    run.attempts.append(Attempt(member.card.name, member.endpoint.name, error[:300], charged, took))
 
 
 def _usage(done: Completion, priced: Priced) -> tuple[Usage, str]:
@@ -323,7 +326,7 @@ def _usage(done: Completion, priced: Priced) -> tuple[Usage, str]:
 
 def _reply(run: _Running, member: Member, done: Completion, usage: Usage, cached: bool = False) -> Reply:
     took = time.perf_counter() - run.started
-    if done.latency_s is not None and not cached:
+    if run.pool.rules.clock and not cached:
         took = sum(a.latency_s for a in run.attempts)
     return Reply(
         done.text,
@@ -338,6 +341,7 @@ def _reply(run: _Running, member: Member, done: Completion, usage: Usage, cached
         run.overrun,
         cached,
         run.first_token,
+        done.key,
     )
 
 
@@ -347,7 +351,7 @@ def _failed(run: _Running, error: str) -> Reply:
         run.request.model,
         Usage(0, 0, estimated=True),
         run.charged,
-        time.perf_counter() - run.started,
+        sum(a.latency_s for a in run.attempts) if run.pool.rules.clock else time.perf_counter() - run.started,
         error,
         "error",
         None,

@@ -57,8 +57,8 @@ class Delta:
 class Completion:
     """A whole reply.
 
-    `usage` is None where the upstream reported none. `cost_usd` and `latency_s` are given only by worlds that know
-    them (recorded, simulated); elsewhere they are tokens times prices and the clock. `served_by` is the model name the
+    `usage` is None where the upstream reported none. `cost_usd`, `latency_s` and `key` (the comparable answer) are given
+    only by worlds that know them (recorded, simulated); elsewhere they are tokens times prices, the clock, and nothing. `served_by` is the model name the
     upstream says it used.
     """
 
@@ -69,6 +69,7 @@ class Completion:
     served_by: str = ""
     cost_usd: float | None = None
     latency_s: float | None = None
+    key: str | None = None
 
 
 class NoOptions(Config):

@@ -30,6 +30,7 @@ class Cell:
     tokens_out: int
     latency_s: float
     failed: bool = False
+    key: str | None = None  # the comparable answer
 
 
 class Recorded(Provider):
@@ -72,7 +73,7 @@ class Recorded(Provider):
     async def complete(self, ask: Ask) -> Completion:
         cell = self.find(ask)
         usage = Usage(cell.tokens_in, cell.tokens_out)
-        done = Completion(cell.text, usage, "stop", None, ask.model, cell.cost_usd, cell.latency_s)
+        done = Completion(cell.text, usage, "stop", None, ask.model, cell.cost_usd, cell.latency_s, cell.key)
         if cell.failed:
             raise ProviderError(f"{ask.model} gave no usable reply when this was recorded", "server", partial=done)
         return done
