@@ -67,6 +67,8 @@ def calls_of(text: str, strict: bool = False) -> list[Call]:
 
 
 def _whole(text: str, strict: bool) -> list[Call]:
+    if strict and _QUOTED_LIST.match(text):
+        return []
     if text[0] in "[{" and _JSON_START.match(text):
         try:
             calls = from_json(read_json(text), named=not strict)
@@ -74,8 +76,6 @@ def _whole(text: str, strict: bool) -> list[Call]:
             calls = []
         if calls:
             return calls
-    if strict and _QUOTED_LIST.match(text):
-        return []
     return from_python(text)
 
 

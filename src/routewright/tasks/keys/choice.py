@@ -14,7 +14,8 @@ _ALONE = re.compile(
     r"[\s(\[{*_`\"'$]*(?:option|choice|answer)?\s*[(\[*_`\"']*([A-Za-z]|[1-9])[\s)\]}*_`\"'$.,:;]*", re.I
 )
 _LEADING = re.compile(
-    r"[\s(\[*_`\"'$]*(?:(?:option|choice)\s+)?[(\[*_`\"']*([A-J])(?:[)\]}.:,;*_`\"'$]|\s*[-–—=]|\s*$)", re.M
+    r"[\s(\[*_`\"'$]{0,12}(?:(?:option|choice)\s+)?[(\[*_`\"']{0,6}([A-J])(?:[)\]}.:,;*_`\"'$]|\s{0,4}[-–—=]|[ \t]{0,4}$)",
+    re.M,
 )
 _TEXT = re.compile(r"\\(?:text|mathrm|mathbf|textbf|mbox)\s*\{([^{}]*)\}")
 _LETTER_WORD = re.compile(r"(?:option|choice)\s+\(?([A-J])\b", re.I)

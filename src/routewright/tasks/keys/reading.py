@@ -14,6 +14,7 @@ HEAD = 4_000
 TAIL = 16_000
 LIMIT = HEAD + TAIL
 DEPTH = 60
+_BLOCKS = 20
 
 FIELD = re.compile(r'"(?:final[_ ]?)?[aA]nswer"\s*:\s*')
 _LOOSE_FIELD = re.compile(r'\b(?:final[_ ]?)?answer["\'*`]*\s*:\s*(?=\S)', re.IGNORECASE)
@@ -27,6 +28,10 @@ _BARE_END = re.compile(r",?\s*(?:\n|\}|$)|,\s*\"")
 _TAG = re.compile(r"<(final_?)?answer>", re.IGNORECASE)
 _FENCE = re.compile(r"```[ \t]*[\w+-]*[ \t]*\n?")
 _BRACKETS = re.compile(r"[\[\](){}]")
+# LaTeX that a model wrote into JSON with a single backslash, which JSON would read as a form feed or a tab.
+_LATEX = re.compile(
+    r"(?<!\\)\\(?=(?:frac|boxed|binom|bar|begin|beta|text|times|tfrac|theta|tau|right|rho|neq|nu)(?![a-z]))"
+)
 _PLACEHOLDERS = {"_", "__", "___", "____", "...", "<answer>", "your answer", "your answer here"}
 _DECODER = json.JSONDecoder(strict=False)
 
@@ -62,8 +67,9 @@ def read_json(text: str) -> Any:
 
 def field_value(text: str, at: int) -> Any:
     """The value of an answer field that starts at `at`: JSON where it is JSON, else the raw text of it."""
+    piece = text[at : at + TAIL]
     try:
-        value = read_json(text[at : at + TAIL])
+        value = read_json(_LATEX.sub(r"\\\\", piece) if "\\" in piece else piece)
         return value if not isinstance(value, str) else value.strip("\n")
     except ValueError:
         pass
@@ -135,8 +141,8 @@ def boxed(text: str) -> str | None:
 
 
 def fenced(text: str) -> list[str]:
-    """The contents of the markdown fences of a text, in order; an unclosed last one counts."""
+    """The contents of the last markdown fences of a text, in order, the empty ones left out; one may be unclosed."""
     if "```" not in text:
         return []
     parts = _FENCE.split(text)
-    return [part.strip() for part in parts[1::2]]
+    return [block for part in parts[1::2][-_BLOCKS:] if (block := part.strip())]
