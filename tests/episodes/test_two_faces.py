@@ -73,7 +73,8 @@ def test_ten_thousand_random_trajectories_are_the_same_in_both_faces() -> None:
         try:
             episode = await run(script, pool, world.outcomes.queries[rows[b]], float(values[b]), float(budgets[b]))
         except BudgetExceeded:  # nothing fits at all: the engine says so, the batch can only answer nothing
-            assert batch.chosen[b] == -1 and batch.facts.steps[b] == 0
+            assert batch.chosen[b] == -1
+            assert batch.facts.steps[b] == 0
             counts["nothing"] += 1
             return
         assert len(script.seen) == sum(on[b] for on in live)

@@ -13,8 +13,8 @@ from __future__ import annotations
 
 import asyncio
 import math
+import os
 import time
-import uuid
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -23,14 +23,15 @@ import numpy as np
 from routewright.episodes.transition import begin, check_plan, finish, shown_to, transition, usable
 from routewright.errors import BudgetExceeded, EpisodeError
 from routewright.policies.base import Policy, Wish
-from routewright.pools.bounds import messages_of, most_tokens_in
-from routewright.pools.budget import Ledger, pico
-from routewright.pools.caller import OnDelta, Request, price
+from routewright.pools.bounds import messages_of, most_tokens_in, most_tokens_out
+from routewright.pools.budget import PICO, Ledger
+from routewright.pools.caller import OnDelta, Request, worst_of
 from routewright.pools.pool import Pool
 from routewright.types import Answer, Call, Decision, Episode, Generate, Plan, Query, Reply, State, Step, Think, Usage
 
 Sink = Callable[[State, Step | None, Episode | None], None]  # each step as it is done; the episode at the end
 MAX_STEPS = 64
+_UNUSED = np.random.default_rng(0)  # handed to policies that draw nothing
 
 
 @dataclass(slots=True)
@@ -90,11 +91,11 @@ async def run(
         policy,
         pool,
         Ledger(budget_usd),
-        rng if rng is not None else np.random.default_rng(policy.seed),
+        rng if rng is not None else np.random.default_rng(policy.seed) if policy.random else _UNUSED,
         state,
         on_delta,
         sink,
-        uuid.uuid4().hex,
+        os.urandom(16).hex(),
         time.perf_counter(),
         max_steps,
     )
@@ -132,7 +133,7 @@ async def run_many(
         while True:
             while len(pending) < concurrency and (item := next(numbered, None)) is not None:
                 i, query = item
-                rng = np.random.default_rng((seed, i))
+                rng = np.random.default_rng((seed, i)) if policy.random else _UNUSED
                 one = run(policy, pool, query, value_usd, budget_usd, rng=rng, sink=sink, max_steps=max_steps)
                 pending[asyncio.ensure_future(one)] = i
             if not pending:
@@ -333,27 +334,36 @@ def _published(r: _Run, state: State) -> State:
     if not r.worst_usd:
         _weigh(r)
     once, fits = r.pool.rules.once, r.ledger.fits_pico
-    legal = tuple(
-        able and fits(worst) and not (once and name in r.asked)
-        for name, able, worst in zip(r.pool.members, r.able, r.worst_pico, strict=True)
+    legal = tuple([able and fits(worst) for able, worst in zip(r.able, r.worst_pico, strict=True)])
+    if once and r.asked:
+        legal = tuple([may and name not in r.asked for may, name in zip(legal, r.pool.members, strict=True)])
+    return State(
+        state.query,
+        state.pool,
+        state.value_usd,
+        state.budget_usd,
+        state.steps,
+        legal,
+        r.worst_usd,
+        state.spent_usd,
+        state.plan,
+        state.focus,
     )
-    return replace(state, legal=legal, worst_usd=r.worst_usd)
 
 
 def _weigh(r: _Run) -> None:
     """What calling each model with the query costs at most, and whether it can at all: the same all episode long."""
     query = r.state.query
-    needs, messages = _needs(query), messages_of(query)
-    tokens_in = most_tokens_in(messages, query.options)
+    options, needs = query.options, _needs(query)
+    tokens_in = most_tokens_in(messages_of(query), options)
     worst, able = [], []
-    for name, member in r.pool.members.items():
-        priced = price(member, Request(name, messages, query, options=query.options), tokens_in=tokens_in)
-        limit = member.card.context_tokens
-        short = limit is None or not _surely_too_long(tokens_in, limit)
-        worst.append(priced.worst_usd)
-        able.append(short and all(n in member.card.capabilities for n in needs))
-    r.worst_usd, r.able = tuple(worst), tuple(able)
-    r.worst_pico = tuple(pico(w) if math.isfinite(w) else None for w in worst)
+    for member in r.pool.members.values():
+        card = member.card
+        worst.append(worst_of(member, query, tokens_in, most_tokens_out(card, None, options), options))
+        short = card.context_tokens is None or not _surely_too_long(tokens_in, card.context_tokens)
+        able.append(short and (not needs or all(n in card.capabilities for n in needs)))
+    r.worst_pico, r.able = tuple(worst), tuple(able)
+    r.worst_usd = tuple([math.inf if w is None else w / PICO for w in worst])
 
 
 def _surely_too_long(most_tokens: int, limit: int) -> bool:

@@ -54,6 +54,11 @@ class Policy(ABC):
     blocking: ClassVar[bool] = False
     contexts: ClassVar[tuple[str, ...]] = ("query",)
 
+    @property
+    def random(self) -> bool:
+        """Whether `decide` draws from its generator; the engine makes one only then."""
+        return False
+
     def __init__(self, config: Any = None, seed: int = 0) -> None:
         self.config: Any = config if config is not None else self.Config()
         self.seed = seed

@@ -7,13 +7,15 @@ of the pool: the controls "best single model" and "pool of one".
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from pydantic import Field
 
 from routewright.config import Config
-from routewright.policies.base import ArrayPolicy, answer_last
+from routewright.policies.base import ArrayPolicy, Wish, answer_last
 from routewright.policies.observe import Observation
-from routewright.types import Answer, Call, Floats, Forecast, Ints
+from routewright.types import Answer, Call, Decision, Floats, Forecast, Ints, State
 
 
 class Single(ArrayPolicy):
@@ -25,6 +27,44 @@ class Single(ArrayPolicy):
     class Config(Config):
         model: str = Field("", description="always this model; empty: as the scorer says, or the pool's first")
         epsilon: float = Field(0.0, ge=0, le=1, description="probability of exploring an allowed model at random")
+
+    @property
+    def random(self) -> bool:
+        return bool(self.config.epsilon > 0)
+
+    def decide(self, states: Sequence[State], rng: np.random.Generator) -> list[Wish]:
+        if self.config.epsilon or len(states) != 1:
+            return super().decide(states, rng)
+        return [self._one(states[0])]
+
+    def _one(self, state: State) -> Decision:
+        """`act` for one state without exploration, in a tenth of the time: this is the path of every live call."""
+        names = [card.name for card in state.pool]
+        free = dict(zip(names, state.legal, strict=True))
+        for step in state.steps:
+            if step.reply is not None:
+                if step.reply.error is None:
+                    return Decision(Answer("last"), (), 1.0)
+                free[step.reply.model] = False
+                if isinstance(step.decision, Decision) and isinstance(step.decision.action, Call):
+                    free[step.decision.action.model or ""] = False
+        again = "; what was asked before failed" if state.steps else ""
+        named = self.config.model
+        if named and free.get(named):
+            return Decision(Call(named, final=True), tuple(n for n in names if free[n]), 1.0, "the model named" + again)
+        open_to = [n for n in self.models or names if free.get(n)]
+        if not open_to:
+            return Decision(Answer("last"), (), 1.0)
+        if self.forecaster is None:
+            return Decision(Call(open_to[0], final=True), tuple(open_to), 1.0, "the first of the pool" + again)
+        forecast = self.forecaster.forecast([state.query])
+        at = {n: i for i, n in enumerate(forecast.models)}
+        quality, cost = forecast.quality[0].tolist(), forecast.cost_usd[0].tolist()
+        if forecast.allowed is not None:
+            open_to = [n for n in open_to if forecast.allowed[0, at[n]]] or open_to
+        best = min(open_to, key=lambda n: (cost[at[n]] - state.value_usd * quality[at[n]], cost[at[n]], at[n]))
+        why = f"forecast quality {quality[at[best]]:.3f} at {cost[at[best]]:.3g} USD{again}"
+        return Decision(Call(best, final=True), tuple(open_to), 1.0, why)
 
     def act(self, obs: Observation, forecast: Forecast | None, rng: np.random.Generator) -> tuple[Ints, Floats]:
         n, m = len(obs), len(obs.models)

@@ -75,12 +75,17 @@ def price_usd(card: ModelCard, usage: Usage) -> float:
     ) / 1e6
 
 
-def worst_usd(card: ModelCard, tokens_in: int, tokens_out: int, replies: int = 1) -> float:
-    """The most a call can cost, USD; infinite where the card has no prices. `replies` is the request's `n`."""
-    if card.usd_per_mtok_in is None or card.usd_per_mtok_out is None:
-        return math.inf
-    dearest_in = max(card.usd_per_mtok_in, card.usd_per_mtok_cached or 0.0)
-    return (tokens_in * dearest_in + tokens_out * replies * card.usd_per_mtok_out) / 1e6
+def worst_pico(card: ModelCard, tokens_in: int, tokens_out: int, replies: int = 1) -> int | None:
+    """The most a call can cost, pico-dollars (a token at 1 USD per million costs a million of them).
+
+    None, unbounded, where the card has no prices. `replies` is the request's `n`.
+    """
+    usd_in, usd_out = card.usd_per_mtok_in, card.usd_per_mtok_out
+    if usd_in is None or usd_out is None:
+        return None
+    if card.usd_per_mtok_cached is not None and card.usd_per_mtok_cached > usd_in:
+        usd_in = card.usd_per_mtok_cached
+    return math.ceil((tokens_in * usd_in + tokens_out * replies * usd_out) * 1e6)
 
 
 def estimate_tokens(text: str) -> int:

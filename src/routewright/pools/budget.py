@@ -84,11 +84,14 @@ class Ledger:
 
     def reserve(self, usd: float) -> Hold | None:
         """Set the most a call can cost aside; None if it does not fit."""
-        if not self.fits(usd):
+        return self.reserve_pico(pico(usd) if math.isfinite(usd) else None)
+
+    def reserve_pico(self, amount: int | None) -> Hold | None:
+        """`reserve` for pico-dollars; None is unbounded."""
+        if not self.fits_pico(amount):
             return None
-        amount = pico(usd) if math.isfinite(usd) else 0
-        hold = Hold(self, amount)
-        self.reserved += amount
+        hold = Hold(self, amount or 0)
+        self.reserved += hold.amount
         return hold
 
     @property
@@ -100,8 +103,14 @@ class Ledger:
         return self.overrun / PICO
 
     @property
+    def remaining(self) -> int | None:
+        """What could still be reserved, pico-dollars; None: no limit."""
+        if self.closed:
+            return 0
+        return None if self.cap is None else self.cap - self.spent - self.reserved
+
+    @property
     def remaining_usd(self) -> float:
         """What could still be reserved."""
-        if self.closed:
-            return 0.0
-        return math.inf if self.cap is None else (self.cap - self.spent - self.reserved) / PICO
+        left = self.remaining
+        return math.inf if left is None else left / PICO

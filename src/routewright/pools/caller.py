@@ -28,9 +28,9 @@ from routewright.pools.bounds import (
     most_tokens_in,
     most_tokens_out,
     price_usd,
-    worst_usd,
+    worst_pico,
 )
-from routewright.pools.budget import Hold, Ledger
+from routewright.pools.budget import PICO, Hold, Ledger, pico
 from routewright.pools.providers.base import Ask, Completion, Delta
 from routewright.types import Attempt, Query, Reply, Usage
 
@@ -74,45 +74,47 @@ class _Running:
 
 @dataclass(frozen=True, slots=True)
 class Priced:
-    """An attempt ready to be made: what is asked, and the most it can cost."""
+    """An attempt ready to be made: what is asked, and the most it can cost, pico-dollars (None: unbounded)."""
 
     ask: Ask
     tokens_in: int
-    worst_usd: float
+    worst: int | None
 
 
-def price(member: Member, request: Request, remaining_usd: float = math.inf, tokens_in: int | None = None) -> Priced:
-    """The attempt that `request` means for a model, its reply shortened to `remaining_usd` where that is allowed."""
-    card = member.card
-    if tokens_in is None:
-        tokens_in = most_tokens_in(request.messages, request.options)
-    tokens_out = most_tokens_out(card, request.max_tokens, request.options)
-    if card.context_tokens is not None and request.max_tokens is None:
-        tokens_out = max(1, min(tokens_out, card.context_tokens - 1))
+def price(member: Member, request: Request, remaining: int | None = None) -> Priced:
+    """The attempt that `request` means for a model, its reply shortened to `remaining` where that is allowed."""
+    card, options = member.card, request.options
+    tokens_in = most_tokens_in(request.messages, options)
+    tokens_out = most_tokens_out(card, request.max_tokens, options)
     ask = Ask(
         member.upstream,
         request.messages,
         tokens_out,
-        request.options,
+        options,
         request.stop,
         request.sample,
         request.query,
         request.shown,
         request.role,
     )
-    known = member.endpoint.provider.worst_usd(ask)
-    if known is not None:
-        return Priced(ask, tokens_in, known)
-    replies = max(1, int(request.options.get("n") or 1))
-    worst = worst_usd(card, tokens_in, tokens_out, replies)
-    if worst > remaining_usd and request.least_tokens is not None and card.usd_per_mtok_out:
-        room = remaining_usd - worst_usd(card, tokens_in, 0)
-        affordable = int(room * 1e6 / (card.usd_per_mtok_out * replies) + 1e-9)
+    worst = worst_of(member, request.query, tokens_in, tokens_out, options)
+    if worst is not None and remaining is not None and worst > remaining and request.least_tokens is not None:
+        replies = max(1, int(options.get("n") or 1))
+        room = remaining - (worst_pico(card, tokens_in, 0) or 0)
+        affordable = int(room / ((card.usd_per_mtok_out or 0.0) * 1e6 * replies or math.inf))
         if request.least_tokens <= affordable < tokens_out:
-            return Priced(
-                replace(ask, max_tokens=affordable), tokens_in, worst_usd(card, tokens_in, affordable, replies)
-            )
+            shorter = worst_of(member, request.query, tokens_in, affordable, options)
+            return Priced(replace(ask, max_tokens=affordable), tokens_in, shorter)
     return Priced(ask, tokens_in, worst)
+
+
+def worst_of(member: Member, query: Query, tokens_in: int, tokens_out: int, options: Mapping[str, Any]) -> int | None:
+    """The most a call of a model can cost, pico-dollars: the world's bound where it has one, else tokens times prices."""
+    if member.bounded:
+        known = member.endpoint.provider.worst_usd(member.upstream, query)
+        return None if math.isinf(known) else pico(known)
+    replies = int(options["n"]) if options.get("n") else 1
+    return worst_pico(member.card, tokens_in, tokens_out, replies)
 
 
 async def call(pool: Pool, request: Request, ledger: Ledger, on_delta: OnDelta | None = None) -> Reply:
@@ -153,7 +155,7 @@ async def call(pool: Pool, request: Request, ledger: Ledger, on_delta: OnDelta |
 
 async def _attempt(run: _Running, member: Member) -> Reply:
     endpoint, cache = member.endpoint, run.pool.cache
-    priced = price(member, run.request, run.ledger.remaining_usd)
+    priced = price(member, run.request, run.ledger.remaining)
     key = cache.key(endpoint.identity, priced.ask) if cache is not None else None
     if cache is not None and key is not None and (kept := await cache.get(key)) is not None:
         if run.on_delta is not None and kept.text:
@@ -171,12 +173,11 @@ async def _attempt(run: _Running, member: Member) -> Reply:
         endpoint.breaker.given_up()
         raise
     try:
-        hold = run.ledger.reserve(priced.worst_usd)
+        hold = run.ledger.reserve_pico(priced.worst)
         if hold is None:
             endpoint.breaker.given_up()
-            raise BudgetExceeded(
-                f"{member.card.name} may cost {priced.worst_usd:.3g} USD, {run.ledger.remaining_usd:.3g} USD are left"
-            )
+            most = "any amount" if priced.worst is None else f"{priced.worst / PICO:.3g} USD"
+            raise BudgetExceeded(f"{member.card.name} may cost {most}, {run.ledger.remaining_usd:.3g} USD are left")
         done = await _booked(run, member, priced, hold, began)
     finally:
         endpoint.leave(member)
@@ -262,7 +263,7 @@ async def _hedged(run: _Running, member: Member, priced: Priced) -> Completion:
     try:
         done, _ = await asyncio.wait(tasks, timeout=member.endpoint.calls.hedge_s)
         if not done:
-            second = run.ledger.reserve(priced.worst_usd)
+            second = run.ledger.reserve_pico(priced.worst)
             if second is not None:
                 tasks.add(asyncio.ensure_future(provider.complete(priced.ask)))
         while tasks:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -83,6 +84,11 @@ class Member:
     fallback: tuple[str, ...] = ()
     slots: asyncio.Semaphore | None = None
 
+    @cached_property
+    def bounded(self) -> bool:
+        """Whether the world itself knows the most a call can cost."""
+        return self.endpoint.provider.bounded
+
 
 @dataclass(frozen=True)
 class Rules:
@@ -106,7 +112,7 @@ class Pool:
     rules: Rules = field(default_factory=Rules)
     judge: Judge | None = None  # quality of an answer, where the world knows it
 
-    @property
+    @cached_property
     def cards(self) -> tuple[ModelCard, ...]:
         return tuple(m.card for m in self.members.values())
 

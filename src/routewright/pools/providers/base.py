@@ -15,6 +15,7 @@ through untouched.
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
@@ -92,9 +93,11 @@ class Provider(ABC):
         """What tells this endpoint from another of its kind: a base URL, a path. Part of the cache's key, no secret."""
         return str(getattr(self.config, "base_url", ""))
 
-    def worst_usd(self, ask: Ask) -> float | None:
-        """The most a call can cost where the world itself knows it; None: token bounds times prices."""
-        return None
+    bounded: ClassVar[bool] = False  # the world itself knows the most a call can cost: `worst_usd`
+
+    def worst_usd(self, model: str, query: Query) -> float:
+        """The most a call can cost in a `bounded` world, USD; elsewhere it is token bounds times prices."""
+        return math.inf
 
     @abstractmethod
     async def complete(self, ask: Ask) -> Completion:

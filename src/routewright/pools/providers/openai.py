@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import aclosing
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 from aiohttp import ClientResponse
 from pydantic import Field
@@ -21,15 +21,11 @@ from pydantic import Field
 from routewright.errors import ProviderError
 from routewright.pools.providers.base import Ask, Completion, Delta, Provider
 from routewright.pools.providers.http import DONE, Endpoint, HttpConfig
-from routewright.pools.providers.wire import Assembler, completion_of, malformed, read_chunk, read_whole
+from routewright.pools.providers.wire import Assembler, chat_body, completion_of, malformed, read_chunk, read_whole
 
 
 class OpenAI(Provider):
-    """Chat completions over HTTP. One attempt a call; every failure is a `ProviderError` without secrets in it.
-
-    A call for the greedy answer (`sample` 0) asks for temperature 0, one for a further sample for temperature 1 and
-    its number as the seed (in place of any other, so that samples differ), unless the options name a temperature.
-    """
+    """Chat completions over HTTP. One attempt a call; every failure is a `ProviderError` without secrets in it."""
 
     kind = "openai"
     summary = "any endpoint that speaks the OpenAI chat protocol"
@@ -44,7 +40,6 @@ class OpenAI(Provider):
         stream_usage: bool = Field(True, description="ask a stream for its usage; a few upstreams refuse the field")
 
     config: Config
-    _limits: ClassVar = ("max_tokens", "max_completion_tokens", "stream", "stream_options")
 
     def __init__(self, config: Any = None, name: str = "") -> None:
         super().__init__(config, name)
@@ -111,21 +106,8 @@ class OpenAI(Provider):
 
     def body(self, ask: Ask, stream: bool) -> dict[str, Any]:
         """The request as it is sent."""
-        body = {key: value for key, value in ask.options.items() if key not in self._limits}
-        body.update(model=ask.model, messages=ask.messages)
-        body[self.config.max_tokens_field] = ask.max_tokens
-        if ask.stop:
-            body["stop"] = list(ask.stop)
-        if body.get("temperature") is None:
-            if ask.sample:
-                body.update(temperature=1.0, seed=ask.sample)
-            elif self.config.greedy:
-                body["temperature"] = 0
-        if stream:
-            body["stream"] = True
-            if self.config.stream_usage:
-                body["stream_options"] = {"include_usage": True}
-        return body
+        config = self.config
+        return chat_body(ask, stream, config.max_tokens_field, config.greedy, config.stream_usage)
 
 
 def _headers(key: str) -> dict[str, str]:

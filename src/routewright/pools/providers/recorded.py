@@ -7,6 +7,7 @@ not a wrong answer, it is no answer. Made by `routewright.episodes.recorded`, no
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, TypeAlias
@@ -51,8 +52,10 @@ class Recorded(Provider):
         made.cells, made.worst = cells, worst
         return made
 
-    def worst_usd(self, ask: Ask) -> float | None:
-        return self.worst.get(ask.model)
+    bounded: ClassVar[bool] = True
+
+    def worst_usd(self, model: str, query: Query) -> float:
+        return self.worst.get(model, math.inf)
 
     def find(self, ask: Ask) -> Cell:
         """The cell an attempt asks for; `UnrecordedBranch` if it was never recorded."""

@@ -1,4 +1,4 @@
-"""Replies of the OpenAI chat protocol: a whole one and a stream of chunks, as a `Completion`.
+"""The OpenAI chat protocol: a request's body, and replies, whole or in chunks, as a `Completion`.
 
 Not here: how the bytes come (`http.py`, or a library in this process). Called by `openai.py`, `local.py` and
 `litellm.py`. Fields that nobody asked for are passed over; a reply's `message` is kept as it came.
@@ -18,9 +18,10 @@ from typing import Any, TypeGuard
 import msgspec
 
 from routewright.errors import ProviderError
-from routewright.pools.providers.base import Completion, Delta
+from routewright.pools.providers.base import Ask, Completion, Delta
 from routewright.types import Usage
 
+_OURS = ("max_tokens", "max_completion_tokens", "stream", "stream_options")  # never taken from the options
 CHOICES = "choices"  # key of `Completion.message` that holds all choices where there are several
 _FINISH = {"length": "length", "max_tokens": "length", "tool_calls": "tool_calls", "function_call": "tool_calls"}
 _FINISH["content_filter"] = "content_filter"
@@ -63,6 +64,30 @@ class Chunk(msgspec.Struct):
 
 _WHOLE = msgspec.json.Decoder(Whole)
 _CHUNK = msgspec.json.Decoder(Chunk)
+
+
+def chat_body(
+    ask: Ask, stream: bool, limit: str = "max_tokens", greedy: bool = True, stream_usage: bool = True
+) -> dict[str, Any]:
+    """A request: its options untouched but for what the call itself says.
+
+    Where the options name no temperature, the greedy answer (`sample` 0) is asked for with temperature 0 if `greedy`,
+    and a further sample with temperature 1 and its number as the seed, so that samples differ.
+    """
+    body = {key: value for key, value in ask.options.items() if key not in _OURS}
+    body.update({"model": ask.model, "messages": ask.messages, limit: ask.max_tokens})
+    if ask.stop:
+        body["stop"] = list(ask.stop)
+    if body.get("temperature") is None:
+        if ask.sample:
+            body.update(temperature=1.0, seed=ask.sample)
+        elif greedy:
+            body["temperature"] = 0
+    if stream:
+        body["stream"] = True
+        if stream_usage:
+            body["stream_options"] = {"include_usage": True}
+    return body
 
 
 def read_whole(data: bytes, where: str) -> Whole:
