@@ -112,10 +112,10 @@ class Endpoint:
                 raise
             raise ProviderError(f"{self.where}: closed while a call began.", "connect", reached=False) from None
 
-    def fault_of_body(self, error: Any, key: str = "") -> ProviderError:
-        """The error object that a reply of status 200 held."""
+    def fault_of_body(self, error: Any, key: str = "", status: int = 500) -> ProviderError:
+        """The error object that a reply of status 200 held; its own code, if it has one, goes before `status`."""
         code = error.get("code") if isinstance(error, Mapping) else None
-        status = code if isinstance(code, int) and 400 <= code < 600 else 500
+        status = code if isinstance(code, int) and 400 <= code < 600 else status
         said = msgspec.json.encode({"error": error})
         fault = fault_of_status(status, said, {}, self.where, self._redact(key))
         fault.reached = True  # it had begun to answer

@@ -251,11 +251,12 @@ class _Held:
             elif isinstance(value, str):
                 self.words.setdefault(key, []).append(value)
                 size += len(value)
-            elif isinstance(value, list):
-                self.other.setdefault(key, []).extend(value)
+            elif isinstance(value, list) and isinstance(self.other.get(key), list):
+                self.other[key] += value
                 size += _NEW * len(value)
             else:
                 self.other[key] = value
+                size += _NEW
         return text, size
 
     def _add_call(self, part: Mapping[str, Any]) -> int:

@@ -1,0 +1,161 @@
+"""`litellm`: whatever the package litellm speaks. Needs the extra `litellm`; the package is large and slow to import.
+
+Not here: anything litellm does by itself that the pool does as well: its retries, fallbacks and caches stay off. Called
+by `routewright.pools.caller` through `Provider`. For endpoints that speak the OpenAI protocol `openai` is some ten
+times lighter.
+
+A model's name is litellm's own, its vendor first: `gemini/...`, `bedrock/...`. Keys come from the environment variable
+`api_key_env`, or, where it is empty, from those that litellm reads for a vendor. Not covered: litellm's router and its
+proxy.
+
+Source: litellm's documentation of `acompletion` and of its exceptions, which carry the names and statuses of OpenAI's.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+from collections.abc import AsyncIterator, Mapping
+from typing import Any
+
+from pydantic import Field
+
+from routewright.config import Config
+from routewright.errors import MissingExtra, ProviderError
+from routewright.pools.providers.base import Ask, Completion, Delta, Provider
+from routewright.pools.providers.faults import QUOTED, fault_of_status, redactor, retry_after_s
+from routewright.pools.providers.wire import (
+    Assembler,
+    Choice,
+    Chunk,
+    Piece,
+    Whole,
+    chat_body,
+    completion_of,
+)
+
+_TIMEOUT = ("Timeout", "APITimeoutError", "TimeoutError")
+_CONNECT = ("APIConnectionError", "ConnectError", "ConnectTimeout")
+_TOO_LONG = "ContextWindowExceededError"
+
+
+class LiteLLM(Provider):
+    """Calls through `litellm.acompletion`. One attempt a call; failures are `ProviderError` without secrets in them."""
+
+    kind = "litellm"
+    summary = "whatever the package litellm speaks"
+
+    class Config(Config):
+        api_base: str = Field("", description="address of the endpoint, where it is not the vendor's own")
+        api_key_env: str = Field(
+            "", description="name of the environment variable that holds the key; empty: litellm's own"
+        )
+        timeout_s: float = Field(600.0, gt=0, description="deadline of one attempt, as litellm keeps it, seconds")
+        greedy: bool = Field(True, description="ask for temperature 0 where nothing is said; some models refuse it")
+        drop_params: bool = Field(True, description="let litellm leave out what a vendor does not know")
+
+    config: Config
+    _module: Any = None
+
+    @property
+    def address(self) -> str:
+        """The address given, if any."""
+        return str(self.config.api_base)
+
+    async def complete(self, ask: Ask) -> Completion:
+        """The whole reply; `ProviderError` if there is none."""
+        litellm, key = self._library(), self._key()
+        try:
+            reply = await litellm.acompletion(**self._arguments(ask, key, stream=False))
+        except Exception as error:
+            raise self._fault(error, key) from None
+        found = _plain(reply)
+        choices = [Choice(c.get("message"), c.get("finish_reason"), c.get("index")) for c in found.get("choices") or ()]
+        return completion_of(Whole(choices, found.get("model"), found.get("usage")), self.name)
+
+    async def stream(self, ask: Ask) -> AsyncIterator[Delta | Completion]:
+        """Pieces as they come, then the whole; `ProviderError.partial` holds what came before a failure."""
+        litellm, key = self._library(), self._key()
+        so_far = Assembler()
+        pieces: Any = None
+        try:
+            pieces = await litellm.acompletion(**self._arguments(ask, key, stream=True))
+            async for piece in pieces:
+                if delta := so_far.add(_chunk(_plain(piece))):
+                    yield delta
+        except Exception as error:
+            fault = self._fault(error, key)
+            if so_far.started:
+                fault.partial, fault.reached = so_far.completion(), True
+            raise fault from None
+        finally:
+            if pieces is not None and hasattr(pieces, "aclose"):
+                await pieces.aclose()
+        if not so_far.finished:
+            partial = so_far.completion() if so_far.started else None
+            raise ProviderError(f"{self.name}: the stream ended too early.", "cut", retryable=True, partial=partial)
+        yield so_far.completion()
+
+    def _library(self) -> Any:
+        if self._module is None:
+            # Without this it fetches a price list from the network while it is imported.
+            os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
+            try:
+                self._module = importlib.import_module("litellm")
+            except ImportError as error:
+                raise MissingExtra("The provider `litellm`", "litellm", "litellm") from error
+            self._module.suppress_debug_info = True
+            self._module.telemetry = False
+        return self._module
+
+    def _key(self) -> str:
+        variable = self.config.api_key_env
+        key = os.environ.get(variable, "").strip() if variable else ""
+        if variable and not key:
+            said = f"the environment variable {variable} is not set. Set it to the key, or change api_key_env."
+            raise ProviderError(f"{self.name}: {said}", "refused", reached=False)
+        return key
+
+    def _arguments(self, ask: Ask, key: str, stream: bool) -> dict[str, Any]:
+        body = chat_body(ask, stream, greedy=self.config.greedy)
+        body["messages"] = [dict(message) for message in ask.messages]  # litellm changes them in place
+        body.update(num_retries=0, max_retries=0, timeout=self.config.timeout_s, drop_params=self.config.drop_params)
+        if self.config.api_base:
+            body["api_base"] = self.config.api_base
+        if key:
+            body["api_key"] = key
+        return body
+
+    def _fault(self, error: Exception, key: str) -> ProviderError:
+        """By the exception's class and status: litellm's and OpenAI's have the same names."""
+        names = {cls.__name__ for cls in type(error).__mro__}
+        redact = redactor([key])
+        said = redact(" ".join(str(error).split()))[:QUOTED]
+        message = f"{self.name} through litellm: {type(error).__name__}, {said!r}."
+        status = getattr(error, "status_code", None)
+        status = status if isinstance(status, int) else None
+        if _TOO_LONG in names:
+            return ProviderError(message, "too_long", status=status, reached=False)
+        if names & set(_TIMEOUT):
+            return ProviderError(message, "timeout", retryable=True, status=status)
+        if names & set(_CONNECT):
+            return ProviderError(message, "connect", retryable=True, status=status, reached=False)
+        if status is None or status < 400:
+            return ProviderError(message, "malformed", retryable=True, status=status)
+        answer = getattr(error, "response", None)
+        headers = getattr(answer, "headers", None)
+        fault = fault_of_status(status, str(error).encode(), {}, self.name, redact)
+        if fault.retryable and headers is not None:
+            fault.retry_after_s = retry_after_s(headers)
+        return fault
+
+
+def _plain(found: Any) -> dict[str, Any]:
+    """litellm's objects as dictionaries."""
+    plain = found.model_dump() if hasattr(found, "model_dump") else found
+    return plain if isinstance(plain, dict) else {}
+
+
+def _chunk(found: Mapping[str, Any]) -> Chunk:
+    pieces = [Piece(c.get("delta"), c.get("finish_reason"), c.get("index")) for c in found.get("choices") or ()]
+    return Chunk(pieces, found.get("model"), found.get("usage"))
