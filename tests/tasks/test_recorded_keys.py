@@ -42,7 +42,7 @@ def test_keys_reproduce_recorded_scores(name: str, kind: str, least: float) -> N
 
 @pytest.mark.slow
 def test_calls_reproduce_recorded_scores_where_types_are_known() -> None:
-    """References have no schema and nothing is run: Java, JavaScript and the run calls lie below 99% (see the docs)."""
+    """References have no schema and nothing is run: Java, JavaScript and the run calls lie below 99%, all but one (see the docs)."""
     table = rows("bfcl_v1")
     right = [
         strict_matches("call", strict_answer_key("call", response), reference) == (score > 0.5)
@@ -52,5 +52,5 @@ def test_calls_reproduce_recorded_scores_where_types_are_known() -> None:
     shares = dict(by_task.iter_rows())
     for task in ("simple", "multiple_function", "parallel_function", "parallel_multiple_function"):
         assert shares[task] >= 0.99, task
-    assert min(shares.values()) >= 0.86
-    assert sum(right) / len(right) >= 0.975
+    assert min(shares.values()) >= 0.89
+    assert sum(right) / len(right) >= 0.984
