@@ -137,7 +137,7 @@ def test_a_save_that_stops_leaves_what_was_there(
         elif where == "facts":
             patch.setattr("pathlib.Path.write_text", stop)
         else:
-            patch.setattr("routewright.router.os.replace", stop_renaming)
+            patch.setattr("routewright.folders.os.replace", stop_renaming)
         with pytest.raises(type(error)):
             trained.save(tmp_path / "r")
     assert contents(tmp_path) == before

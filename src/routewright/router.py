@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -20,9 +19,11 @@ from typing import Any
 
 import numpy as np
 
+from routewright import folders
 from routewright.encoders import Encoder, build_encoder, restore_encoder
 from routewright.encoders.cache import vectors_of
 from routewright.errors import MissingExtra, RouterError, TableError
+from routewright.folders import digest, new_folder
 from routewright.outcomes.dense import Outcomes
 from routewright.scorers import Scorer, build_scorer, restore_scorer
 from routewright.scorers.choose import allowed, decide, utility
@@ -116,11 +117,7 @@ class Router:
 
         folder = Path(folder)
         refuse_target(folder)
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        temporary, old = (folder.with_name(f".{folder.name}.{os.getpid()}.{end}") for end in ("part", "old"))
-        shutil.rmtree(temporary, ignore_errors=True)
-        temporary.mkdir()
-        try:
+        with new_folder(folder) as temporary:
             encoder_arrays, encoder_meta = self.encoder.state()
             scorer_arrays, scorer_meta = self.scorer.state()
             arrays = {f"encoder.{k}": np.ascontiguousarray(v) for k, v in encoder_arrays.items()}
@@ -129,7 +126,7 @@ class Router:
             facts = {
                 "format": FORMAT,
                 "fingerprint": fingerprint(self.models),
-                "sha256": _digest(temporary / _ARRAYS),
+                "sha256": digest(temporary / _ARRAYS),
                 "models": list(self.models),
                 "encoder": {"kind": self.encoder.kind, "meta": encoder_meta},
                 "scorer": {"kind": self.scorer.kind, "meta": scorer_meta},
@@ -138,29 +135,11 @@ class Router:
             }
             (temporary / _FACTS).write_text(json.dumps(facts, indent=2), encoding="utf-8")
             shutil.copymode(temporary / _FACTS, temporary / _ARRAYS)  # safetensors writes for the owner alone
-            if folder.exists():
-                os.replace(folder, old)
-                try:
-                    os.replace(temporary, folder)
-                except BaseException:
-                    os.replace(old, folder)
-                    raise
-                shutil.rmtree(old)
-            else:
-                os.replace(temporary, folder)
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)
 
 
 def refuse_target(folder: Path) -> None:
-    """Refuse to save over what is not a router; called before training too, which takes longer than looking."""
-    if folder.exists() and (not folder.is_dir() or (any(folder.iterdir()) and not (folder / _FACTS).exists())):
-        raise RouterError(f"{folder} exists and is not a saved router. Choose another --out, or remove it.")
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    """Refuse to save over what is not a router."""
+    folders.refuse_target(folder, _FACTS, "router")
 
 
 def _reason(forecast: Forecast, model: str, value_usd: float, choices: Sequence[str]) -> str:
@@ -203,7 +182,7 @@ def load(folder: str | Path, models: Sequence[str] | None = None) -> Router:
                 f"{folder} has router format {facts['format']}, this version reads {FORMAT}. Train it again."
             )
         arrays = load_file(folder / _ARRAYS)
-        if _digest(folder / _ARRAYS) != facts["sha256"]:
+        if digest(folder / _ARRAYS) != facts["sha256"]:
             raise RouterError(f"{folder}: {_ARRAYS} is not the file that was saved. Train the router again.")
         if fingerprint(facts["models"]) != facts["fingerprint"]:
             raise RouterError(f"{folder}: the list of models was changed after training. Train the router again.")

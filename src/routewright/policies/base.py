@@ -31,7 +31,20 @@ from routewright.errors import EpisodeError
 from routewright.outcomes.dense import Outcomes
 from routewright.policies.observe import LAST, VOTE, Observation, facts_of, observe
 from routewright.policies.table import POLICIES
-from routewright.types import Answer, Call, Decision, Episode, Floats, Forecast, Generate, Ints, Query, Reply, State
+from routewright.types import (
+    Answer,
+    Bools,
+    Call,
+    Decision,
+    Episode,
+    Floats,
+    Forecast,
+    Generate,
+    Ints,
+    Query,
+    Reply,
+    State,
+)
 
 Wish = Decision | Generate
 _REMEMBERED = 4096  # forecasts kept between the steps of episodes in flight
@@ -157,20 +170,24 @@ class Forecaster:
 
     def __init__(self, router: Any) -> None:
         self.router = router
-        self._kept: OrderedDict[str, tuple[Floats, Floats, Floats]] = OrderedDict()
+        self._kept: OrderedDict[str, tuple[Floats, Floats, Floats, Bools]] = OrderedDict()
 
     def forecast(self, queries: Sequence[Query]) -> Forecast:
         """[B, M] in the order of the router's models."""
         new = {q.text: q for q in queries if q.text not in self._kept}
         if new:
             made = self.router.forecast(list(new.values()))
+            allowed = np.ones(made.quality.shape, dtype=bool) if made.allowed is None else made.allowed
             for i, text in enumerate(new):
-                self._kept[text] = (made.quality[i], made.quality_std[i], made.cost_usd[i])
+                self._kept[text] = (made.quality[i], made.quality_std[i], made.cost_usd[i], allowed[i])
         rows = [self._kept[q.text] for q in queries]
         while len(self._kept) > max(_REMEMBERED, len(queries)):
             self._kept.popitem(last=False)
-        quality, std, cost = (np.stack([row[k] for row in rows]) for k in range(3))
-        return Forecast(self.router.models, quality, std, cost)
+        quality: Floats = np.stack([row[0] for row in rows])
+        std: Floats = np.stack([row[1] for row in rows])
+        cost: Floats = np.stack([row[2] for row in rows])
+        may: Bools = np.stack([row[3] for row in rows])
+        return Forecast(self.router.models, quality, std, cost, None, None if may.all() else may)
 
 
 def certain(actions: Ints) -> tuple[Ints, Floats]:
