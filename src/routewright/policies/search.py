@@ -25,7 +25,6 @@ is left out.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -218,14 +217,3 @@ def stop_at(stop: Bools, depth: Ints) -> Ints:
 def choose_stage(values: Singles32, stage: Ints) -> Singles32:
     """[L, Q] the values [S, L, Q] at the stages where the lists end."""
     return np.asarray(np.take_along_axis(values, stage[None], axis=0)[0])
-
-
-def lists_of(members: Ints, models: tuple[str, ...]) -> list[tuple[str, ...]]:
-    """The lists by name."""
-    return [tuple(models[i] for i in row if i != NOBODY) for row in members.tolist()]
-
-
-def is_prefix_padded(members: Ints) -> bool:
-    """Whether padding stands only at the ends of the lists."""
-    here = members != NOBODY
-    return all(bool((~later | earlier).all()) for earlier, later in pairwise(here.T))
