@@ -160,6 +160,17 @@ def _reason(forecast: Forecast, model: str, value_usd: float, choices: Sequence[
     )
 
 
+def facts_of(outcomes: Outcomes) -> dict[str, Any]:
+    """What a trained thing remembers of its table."""
+    quality, cost = outcomes.quality.mean(axis=0), outcomes.cost_usd.mean(axis=0)
+    return {
+        "table": outcomes.name,
+        "queries": len(outcomes),
+        "score_kind": outcomes.score_kind,
+        "best_single": outcomes.models[int(np.lexsort((cost, -quality))[0])],
+    }
+
+
 def load(folder: str | Path, models: Sequence[str] | None = None) -> Router:
     """Read a saved router.
 
@@ -228,6 +239,4 @@ def fit(
     text.fit(texts)
     scorer = build_scorer(policy, options, seed)
     scorer.fit(outcomes, vectors_of(text, texts))
-    return Router(
-        text, scorer, about={"table": outcomes.name, "queries": len(outcomes), "score_kind": outcomes.score_kind}
-    )
+    return Router(text, scorer, about=facts_of(outcomes))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import typer
 
+from routewright.cli.ask import ask
 from routewright.cli.demo import demo
 from routewright.cli.evaluate import evaluate
 from routewright.cli.import_ import import_table
@@ -24,6 +25,7 @@ app.command()(inspect)
 app.command()(evaluate)
 app.command()(train)
 app.command()(route)
+app.command()(ask)
 app.command()(policies)
 app.command()(demo)
 

@@ -59,7 +59,7 @@ def resolve(state: State, answer: Answer) -> tuple[str, int | None]:
     """The text an answer means, and the step it came from.
 
     `vote` takes the largest group of replies with equal answer keys; of groups of equal size the one whose first reply
-    came earliest; its first reply speaks for it. Without any key it takes the last reply, as `last` does.
+    came earliest; its first reply speaks for it. A model that answered for another as its fallback votes once. Without any key it takes the last reply, as `last` does.
     """
     if answer.rule == "text":
         return answer.text, None
@@ -69,13 +69,25 @@ def resolve(state: State, answer: Answer) -> tuple[str, int | None]:
     chosen = among[-1]
     if answer.rule == "vote":
         groups: dict[str, list[int]] = {}
-        for i in among:
+        for i in _voters(state, among):
             key = key_of(state.query, _reply(state, i))
             if key is not None:
                 groups.setdefault(key, []).append(i)
         if groups:
             chosen = max(groups.values(), key=len)[0]  # the first of equals: groups are in order of their first reply
     return _reply(state, chosen).text, chosen
+
+
+def _voters(state: State, among: Sequence[int]) -> list[int]:
+    """Without replies that a fallback gave for a model that votes itself: nobody votes twice."""
+    own = {_reply(state, i).model for i in among if _asked(state, i) == _reply(state, i).model}
+    return [i for i in among if _asked(state, i) == _reply(state, i).model or _reply(state, i).model not in own]
+
+
+def _asked(state: State, i: int) -> str | None:
+    decision = state.steps[i].decision
+    action = decision.action if isinstance(decision, Decision) else None
+    return action.model if isinstance(action, Call) else None
 
 
 def finish(

@@ -17,7 +17,7 @@ import numpy as np
 
 from routewright.pools.budget import PICO, pico
 from routewright.tasks import answer_key, kind_of
-from routewright.types import Bools, Decision, Floats, Ints, Query, Reply, State
+from routewright.types import Bools, Call, Decision, Floats, Ints, Query, Reply, State
 
 NO_CAP = np.iinfo(np.int64).max // 4  # pico-dollars: no budget
 LAST, VOTE = 0, 1  # answers, counted from M on
@@ -136,7 +136,7 @@ def key_of(query: Query, reply: Reply) -> str | None:
 def facts_of(states: Sequence[State], models: tuple[str, ...]) -> Facts:
     """The facts of states of the engine, columns in the order of `models`.
 
-    Of several calls of one model only the last counts. A model that the state's pool lacks is never legal.
+    Of several calls of one model only the last counts; a reply that a fallback gave counts for the model asked. A model that the state's pool lacks is never legal.
     """
     shape = (len(states), len(models))
     at = {name: i for i, name in enumerate(models)}
@@ -155,7 +155,8 @@ def facts_of(states: Sequence[State], models: tuple[str, ...]) -> Facts:
         for step in state.steps:
             if step.reply is None or not isinstance(step.decision, Decision):
                 continue
-            m = at.get(step.reply.model)
+            action = step.decision.action
+            m = at.get((action.model if isinstance(action, Call) else None) or step.reply.model)
             if m is not None:
                 order[b, m] = steps[b]
                 failed[b, m] = step.reply.error is not None
