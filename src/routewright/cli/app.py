@@ -5,6 +5,7 @@ from __future__ import annotations
 import typer
 
 from routewright.cli.ask import ask
+from routewright.cli.collect import collect
 from routewright.cli.demo import demo
 from routewright.cli.evaluate import evaluate
 from routewright.cli.import_ import import_table
@@ -21,6 +22,7 @@ app = typer.Typer(
     help="Learn which model should answer, prove the saving on recorded outcomes, then serve it.",
 )
 app.command("import")(import_table)
+app.command()(collect)
 app.command()(inspect)
 app.command()(evaluate)
 app.command()(train)
