@@ -21,7 +21,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from routewright.episodes.transition import begin, check_plan, finish, shown_to, transition, usable
-from routewright.errors import BudgetExceeded, EpisodeError
+from routewright.errors import BudgetExceeded, EpisodeError, PoolError, RoutewrightError
 from routewright.policies.base import Policy, Wish
 from routewright.pools.bounds import messages_of, most_tokens_in, most_tokens_out
 from routewright.pools.budget import PICO, Ledger
@@ -313,16 +313,22 @@ async def _answer(r: _Run, answer: Answer, stopped: str, wish: Decision | None =
     return episode
 
 
-def _nothing_fits(r: _Run) -> BudgetExceeded:
-    """No model may be called, and none ever was."""
-    worst = sorted((w, c.name) for w, c in zip(r.state.worst_usd, r.state.pool, strict=True))
+def _nothing_fits(r: _Run) -> RoutewrightError:
+    """No model may be called, and none ever was: because of what the request needs, or of the budget."""
     _end(r, finish(r.state, Answer(), stopped="budget", latency_s=_clock(r), trace_id=r.trace_id))
-    cheapest = next(((w, n) for w, n in worst if math.isfinite(w)), None)
-    hint = (
-        f"The cheapest that could, {cheapest[1]}, may cost {cheapest[0]:.3g} USD"
-        if cheapest
-        else "No model that could has a known price"
-    )
+    if not any(r.able):
+        needs = _needs(r.state.query)
+        return PoolError(
+            f"No model of the pool can take this request: it needs {', '.join(needs) or 'a longer context'}, and none of "
+            f"{', '.join(r.pool.models)} has that. Add a model that does, or its capabilities in the pool file."
+        )
+    worst = [
+        (w, c.name) for w, c, may in zip(r.worst_usd, r.state.pool, r.able, strict=True) if may and math.isfinite(w)
+    ]
+    hint = "No model that could has a known price"
+    if worst:
+        most, name = min(worst)
+        hint = f"The cheapest that could, {name}, may cost {most:.3g} USD"
     return BudgetExceeded(
         f"No model fits budget_usd={r.state.budget_usd:g}: {r.ledger.remaining_usd:.3g} USD are left. {hint}; raise the "
         "budget, shorten the query, or lower max_tokens."
