@@ -1,8 +1,12 @@
 """`litellm`: whatever the package litellm speaks. Needs the extra `litellm`; the package is large and slow to import.
 
 Not here: anything litellm does by itself that the pool does as well: its retries, fallbacks and caches stay off. Called
-by `routewright.pools.caller` through `Provider`. For endpoints that speak the OpenAI protocol `openai` is some ten
-times lighter.
+by `routewright.pools.caller` through `Provider`. For endpoints that speak the OpenAI protocol `openai` is
+the lighter choice.
+
+What litellm hides and this can not show: for a stream without usage it counts tokens itself, unmarked; it gives a
+stream that ended too early a finish reason, so that such a reply passes for whole; a reply that is no JSON is a failure
+of the server.
 
 A model's name is litellm's own, its vendor first: `gemini/...`, `bedrock/...`. Keys come from the environment variable
 `api_key_env`, or, where it is empty, from those that litellm reads for a vendor. Not covered: litellm's router and its
@@ -23,7 +27,7 @@ from pydantic import Field
 from routewright.config import Config
 from routewright.errors import MissingExtra, ProviderError
 from routewright.pools.providers.base import Ask, Completion, Delta, Provider
-from routewright.pools.providers.faults import QUOTED, fault_of_status, redactor, retry_after_s
+from routewright.pools.providers.faults import QUOTED, fault_of_status, redactor
 from routewright.pools.providers.wire import (
     Assembler,
     Choice,
@@ -32,11 +36,15 @@ from routewright.pools.providers.wire import (
     Whole,
     chat_body,
     completion_of,
+    malformed,
 )
 
-_TIMEOUT = ("Timeout", "APITimeoutError", "TimeoutError")
-_CONNECT = ("APIConnectionError", "ConnectError", "ConnectTimeout")
-_TOO_LONG = "ContextWindowExceededError"
+# Classes of litellm, openai, httpx and aiohttp, looked for in an exception and in what it was raised from: litellm turns
+# a refused connection and a lost one into the same InternalServerError.
+_TIMEOUT = {"Timeout", "APITimeoutError", "ReadTimeout"}
+_CONNECT = {"ConnectError", "ConnectTimeout", "ClientConnectorError"}
+_CUT = {"MidStreamFallbackError", "ReadError", "RemoteProtocolError", "ServerDisconnectedError"}
+_TOO_LONG = {"ContextWindowExceededError"}
 
 
 class LiteLLM(Provider):
@@ -70,8 +78,11 @@ class LiteLLM(Provider):
         except Exception as error:
             raise self._fault(error, key) from None
         found = _plain(reply)
-        choices = [Choice(c.get("message"), c.get("finish_reason"), c.get("index")) for c in found.get("choices") or ()]
-        return completion_of(Whole(choices, found.get("model"), found.get("usage")), self.name)
+        choices = [
+            Choice(_message(c.get("message")), c.get("finish_reason"), c.get("index"))
+            for c in found.get("choices") or ()
+        ]
+        return completion_of(Whole(choices, found.get("model"), _usage(found.get("usage"))), self.name)
 
     async def stream(self, ask: Ask) -> AsyncIterator[Delta | Completion]:
         """Pieces as they come, then the whole; `ProviderError.partial` holds what came before a failure."""
@@ -94,7 +105,10 @@ class LiteLLM(Provider):
         if not so_far.finished:
             partial = so_far.completion() if so_far.started else None
             raise ProviderError(f"{self.name}: the stream ended too early.", "cut", retryable=True, partial=partial)
-        yield so_far.completion()
+        done = so_far.completion()
+        if not done.text and done.message is None and done.usage is None:
+            raise malformed(self.name, "the stream held nothing")
+        yield done
 
     def _library(self) -> Any:
         if self._module is None:
@@ -127,27 +141,54 @@ class LiteLLM(Provider):
         return body
 
     def _fault(self, error: Exception, key: str) -> ProviderError:
-        """By the exception's class and status: litellm's and OpenAI's have the same names."""
-        names = {cls.__name__ for cls in type(error).__mro__}
+        """By the names of the exception's classes and by its status, which are OpenAI's."""
+        names = _names(error)
         redact = redactor([key])
-        said = redact(" ".join(str(error).split()))[:QUOTED]
-        message = f"{self.name} through litellm: {type(error).__name__}, {said!r}."
         status = getattr(error, "status_code", None)
         status = status if isinstance(status, int) else None
-        if _TOO_LONG in names:
+        said = redact(" ".join(str(error).split()))[:QUOTED]
+        message = f"{self.name}: {type(error).__name__}, {said!r}."
+        if names & _TOO_LONG:
             return ProviderError(message, "too_long", status=status, reached=False)
-        if names & set(_TIMEOUT):
+        if names & _TIMEOUT:
             return ProviderError(message, "timeout", retryable=True, status=status)
-        if names & set(_CONNECT):
-            return ProviderError(message, "connect", retryable=True, status=status, reached=False)
+        if names & _CONNECT:
+            return ProviderError(message, "connect", retryable=True, reached=False)
+        if names & _CUT:
+            return ProviderError(message, "cut", retryable=True)
         if status is None or status < 400:
             return ProviderError(message, "malformed", retryable=True, status=status)
         answer = getattr(error, "response", None)
-        headers = getattr(answer, "headers", None)
-        fault = fault_of_status(status, str(error).encode(), {}, self.name, redact)
-        if fault.retryable and headers is not None:
-            fault.retry_after_s = retry_after_s(headers)
-        return fault
+        headers = getattr(error, "litellm_response_headers", None) or getattr(answer, "headers", None) or {}
+        return fault_of_status(status, str(error).encode(), headers, self.name, redact)
+
+
+def _names(error: BaseException) -> set[str]:
+    """The classes of an exception and of those it was raised from."""
+    names: set[str] = set()
+    cause: BaseException | None = error
+    for _ in range(12):
+        if cause is None:
+            break
+        names |= {cls.__name__ for cls in type(cause).__mro__}
+        cause = cause.__cause__ or cause.__context__
+    return names
+
+
+def _message(message: Any) -> Any:
+    """A message without what litellm adds empty to each."""
+    if not isinstance(message, dict):
+        return message
+    own = message.get("provider_specific_fields")
+    empty = isinstance(own, dict) and not any(value is not None for value in own.values())
+    kept = {key: value for key, value in message.items() if value is not None or key == "content"}
+    return {key: value for key, value in kept.items() if not (empty and key == "provider_specific_fields")}
+
+
+def _usage(usage: Any) -> Any:
+    """Usage, or None for the zeros that litellm fills in where the upstream reported nothing."""
+    counts = isinstance(usage, dict) and (usage.get("prompt_tokens") or usage.get("completion_tokens"))
+    return usage if counts else None
 
 
 def _plain(found: Any) -> dict[str, Any]:
@@ -157,5 +198,7 @@ def _plain(found: Any) -> dict[str, Any]:
 
 
 def _chunk(found: Mapping[str, Any]) -> Chunk:
-    pieces = [Piece(c.get("delta"), c.get("finish_reason"), c.get("index")) for c in found.get("choices") or ()]
-    return Chunk(pieces, found.get("model"), found.get("usage"))
+    pieces = [
+        Piece(_message(c.get("delta")), c.get("finish_reason"), c.get("index")) for c in found.get("choices") or ()
+    ]
+    return Chunk(pieces, found.get("model"), _usage(found.get("usage")))
