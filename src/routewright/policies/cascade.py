@@ -22,6 +22,7 @@ serves every trade-off.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Literal
 
 import numpy as np
@@ -34,9 +35,11 @@ from routewright.errors import RoutewrightError, UnknownName
 from routewright.outcomes.dense import Outcomes
 from routewright.outcomes.split import folds
 from routewright.policies.base import ArrayPolicy, Wish, answer_last, answer_vote, certain
-from routewright.policies.frontier import Frontier, frontier, search
+from routewright.policies.frontier import Frontier, frontier, join, search
 from routewright.policies.observe import Observation, key_of
-from routewright.policies.search import DEEPEST, NOBODY
+from routewright.policies.search import DEEPEST, NOBODY, Lists
+from routewright.policies.thresholds import search_thresholds
+from routewright.policies.verifier import Seen, Verifier, seen_of
 from routewright.types import Answer, Bools, Call, Decision, Floats, Forecast, Ints, State
 
 
@@ -53,7 +56,7 @@ class Cascade(ArrayPolicy):
             None, description="always the cheapest list of this validated mean quality"
         )
         budget_usd: float | None = Field(None, gt=0, description="always the best list of this mean cost per query")
-        rule: Literal["agreement"] = Field("agreement", description="when to stop")
+        rule: Literal["agreement", "verifier"] = Field("agreement", description="when to stop")
         deepest: Literal[1, 3, 4] = Field(4, description="longest list that is searched")
         longest_of: int = Field(16, ge=4, le=48, description="models that lists of four are searched over")
         parts: int = Field(5, ge=2, le=20, description="parts of the queries for validated numbers")
@@ -69,6 +72,7 @@ class Cascade(ArrayPolicy):
     def __init__(self, config: Any = None, seed: int = 0) -> None:
         super().__init__(config, seed)
         self.frontier: Frontier | None = None
+        self.verifier: Verifier | None = None
         self._alone = np.zeros((2, 0))  # quality and cost of each model alone
 
     def fit(self, outcomes: Outcomes, forecast: Forecast | None = None) -> None:
@@ -85,16 +89,27 @@ class Cascade(ArrayPolicy):
             part = folds(outcomes.groups, outcomes.strata, min(self.config.parts, groups), self.seed)
         # Without keys nobody can be seen to agree, and longer lists only cost.
         deepest = self.config.deepest if outcomes.keys is not None else 1
-        self.frontier = frontier(search(quality, cost, keys, part, self.config.longest_of, deepest))
+        lists = search(quality, cost, keys, part, self.config.longest_of, deepest)
+        self.frontier = frontier(lists)
+        if self.config.rule == "verifier" and groups >= 2:
+            self._verify(replace(outcomes, keys=keys), forecast, lists, part)
+
+    def _verify(self, outcomes: Outcomes, forecast: Forecast | None, lists: Lists, part: Ints) -> None:
+        """Add lists with thresholds to the search, and keep the verifier they are meant for."""
+        mine = None if forecast is None else forecast.take(outcomes.models).quality
+        found = search_thresholds(outcomes, mine, lists, part, self.config.longest_of, self.seed)
+        by_agreement = np.full((len(lists), DEEPEST - 1), np.nan)
+        self.frontier = frontier(join(lists, found.lists), np.concatenate([by_agreement, found.thresholds]))
+        self.verifier = found.fitted.verifier
 
     def act(self, obs: Observation, forecast: Forecast | None, rng: np.random.Generator) -> tuple[Ints, Floats]:
         n, m = len(obs), len(obs.models)
         may, rows = obs.mask[:, :m], np.arange(n)
-        members, _ = self._entries(obs)
+        members, thresholds = self._entries(obs)
         open_to = (members != NOBODY) & _at(may & ~obs.called, members)
         agreed = (obs.usable & (obs.agree >= 2)).any(axis=1)
         following = members[rows, open_to.argmax(axis=1)]
-        going_on = open_to.any(axis=1) & ~agreed
+        going_on = open_to.any(axis=1) & ~self._enough(obs, forecast, agreed, thresholds)
         # Nothing usable came of the list: the next best of the pool, if it was fitted; never by a list named by hand.
         stranded = ~going_on & ~obs.usable.any(axis=1) & may.any(axis=1)
         if self.frontier is None:
@@ -106,6 +121,27 @@ class Cascade(ArrayPolicy):
             following = np.where(stranded, np.where(may, gains, -np.inf).argmax(axis=1), following)
         answer = np.where(agreed, answer_vote(obs), answer_last(obs))
         return certain(np.where(going_on | stranded, following, answer))
+
+    def _enough(self, obs: Observation, forecast: Forecast | None, agreed: Bools, thresholds: Floats) -> Bools:
+        """[B] whether the answer so far is good enough: two replies agree, or it is likely right."""
+        replies = obs.usable.sum(axis=1)
+        limit = thresholds[np.arange(len(obs)), (replies - 1).clip(0, DEEPEST - 2)]
+        limit = np.where((replies >= 1) & (replies < DEEPEST), limit, np.nan)
+        rows = np.flatnonzero(np.isfinite(limit))
+        enough = np.where(np.isnan(limit), agreed, False)
+        if len(rows) and self.verifier is not None:
+            seen = seen_of(obs)
+            mine = Seen(seen.order[rows], seen.key[rows], seen.tokens_out[rows], seen.answer[rows])
+            given = None
+            if len(self.verifier.usual_log_odds):
+                if forecast is None:
+                    raise RoutewrightError(
+                        "This cascade was fitted with a scorer's forecasts and is to decide without. Give it the "
+                        "forecasts of the same scorer, or fit it without."
+                    )
+                given = forecast.quality[rows]
+            enough[rows] = self.verifier.probability(mine, given) >= limit[rows]
+        return enough
 
     def _entries(self, obs: Observation) -> tuple[Ints, Floats]:
         """[B, 4] the list of each episode and [B, 3] its thresholds: the best entry whose first model may be asked."""
@@ -168,11 +204,13 @@ class Cascade(ArrayPolicy):
     def state(self) -> tuple[Arrays, Meta]:
         arrays, meta = super().state()
         found = {} if self.frontier is None else self.frontier.arrays()
-        return {**arrays, **found, "alone": self._alone}, meta
+        verifier = {} if self.verifier is None else self.verifier.arrays()
+        return {**arrays, **found, **verifier, "alone": self._alone}, meta
 
     def restore(self, arrays: Mapping[str, NDArray[Any]], own: Mapping[str, Any]) -> None:
         self._alone = arrays["alone"]
         self.frontier = Frontier.of(arrays) if "members" in arrays else None
+        self.verifier = Verifier.of(arrays) if "verifier.weights" in arrays else None
 
 
 def _at(values: Bools, members: Ints) -> Bools:
