@@ -311,7 +311,7 @@ TOMLS: dict[str, tuple[str, tuple[str, ...]]] = {
     "unknown key": ('policies = ["blind"]\nseed = 3', ("Unknown key 'seed' in", "run.toml", "Known: policies,")),
     "unknown key of a policy": (
         'policies = [{ kind = "blind", colour = 1 }]',
-        ("Unknown key 'policies.0.colour' in", "run.toml", "Known: kind, name, options."),
+        ("Unknown key 'policies.0.colour' in", "run.toml", "Known: kind, name, options, scorer."),
     ),
     "unknown option of a policy": (
         'policies = [{ kind = "knn", options = { neighbours = 5 } }]',

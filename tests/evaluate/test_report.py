@@ -23,7 +23,8 @@ from routewright.outcomes import Outcomes
 from routewright.types import Query
 
 DOCS = Path(__file__).parents[2] / "docs" / "reference" / "report.md"
-NAMED = {"policies", "tables", "share", "others", "dropped", "options"}  # their keys are names, not fields
+# Their keys are names, not fields.
+NAMED = {"policies", "tables", "share", "others", "dropped", "options", "not_recorded"}
 
 
 def outcomes(name: str, seed: int, models: tuple[str, ...] = ("dear", "middle", "cheap")) -> Outcomes:

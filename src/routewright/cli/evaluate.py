@@ -54,6 +54,7 @@ def evaluate(
         models=[m for m in models.split(",") if m] or None,
         streams=_streams(stream or []),
         reprice=reprice,
+        keys=settings.several,
     )
     report = judge_plan(what, settings, out, f"routewright {shlex.join(sys.argv[1:])}")
     show(report)
@@ -108,7 +109,8 @@ def _reading_labels(report: Mapping[str, Any]) -> set[str]:
     from routewright.scorers import SCORERS
 
     parts = report["settings"]["policies"]
-    return {part["name"] or part["kind"] for part in parts if SCORERS.load(part["kind"]).reads_task}
+    kinds = {part["name"] or part["kind"]: part.get("scorer") or part["kind"] for part in parts}
+    return {label for label, kind in kinds.items() if kind in SCORERS and SCORERS.load(kind).reads_task}
 
 
 def _show_one(title: str, part: Mapping[str, Any], labelled: set[str]) -> None:
@@ -118,11 +120,15 @@ def _show_one(title: str, part: Mapping[str, Any], labelled: set[str]) -> None:
         f"best single {100 * single['quality']['mean']:.1f}% at {usd(1000 * single['cost_usd']['mean'])} USD / 1,000, "
         f"oracle {100 * oracle['quality']['mean']:.1f}% at {usd(1000 * oracle['cost_usd']['mean'])}"
     )
-    table = listing("policy", "gain over line", "saving %", "kept", "line saves %")
     rows = {**part["policies"]}
     rows |= {
         k: v for k, v in part["controls"].items() if isinstance(v, dict) and "gain_over_line" in v and k not in rows
     }
+    calls = {name: policy["collapse"]["calls_per_query"] for name, policy in rows.items()}
+    several = any(abs(n - 1) > 1e-9 for n in calls.values())
+    table = listing(
+        "policy", "gain over line", "saving %", "kept", "line saves %", *(["calls / query"] if several else [])
+    )
     for name, policy in rows.items():
         mark = "*" if name in labelled else ""
         at = policy["operating_point"]
@@ -133,8 +139,11 @@ def _show_one(title: str, part: Mapping[str, Any], labelled: set[str]) -> None:
             "not proven" if saving is None else f"{100 * saving['mean']:.0f}",
             f"{100 * at['difference_to_best_single']['mean']:+.1f}",
             f"{100 * at['line_saving']:.0f}",
+            *([f"{calls[name]:.2f}"] if several else []),
         )
     console.print(table)
+    for name, why in part["not_recorded"].items():
+        console.print(f"{name}: not recorded: {why}")
     if labelled:
         console.print("* reads the task label, which live traffic does not have")
 

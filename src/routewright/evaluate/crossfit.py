@@ -15,17 +15,18 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from routewright.encoders import build_encoder
 from routewright.encoders.cache import vectors_of
+from routewright.evaluate.course import Course
+from routewright.evaluate.multistep import follow
 from routewright.evaluate.settings import Part, Settings, value_grid
 from routewright.outcomes import Outcomes, folds
 from routewright.scorers import build_scorer
 from routewright.scorers.choose import sweep
-from routewright.types import Floats, Ints
+from routewright.types import Floats, Forecast, Ints, Vectors
 
-Picks = NDArray[np.int16]
+INNER = 4  # folds of the training rows in which forecasts for a policy of several calls are made out of sample
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,11 @@ class Unit:
         """The outcomes that test queries index into."""
         return self.train if self.test is None else self.test
 
+    @property
+    def tables(self) -> tuple[Outcomes, ...]:
+        """What it trains on and, if that is another, what it is judged on."""
+        return (self.train,) if self.test is None else (self.train, self.test)
+
 
 @dataclass(frozen=True)
 class Job:
@@ -54,14 +60,14 @@ class Job:
 
 @dataclass(frozen=True)
 class Chosen:
-    """What one fitted policy chose: picks [V, n] on `rows`, and its forecast there at no trade-off."""
+    """What became of `rows` under one fitted policy at each of the V trade-offs, and the errors of its forecast there."""
 
     rows: Ints
     on_test_table: bool
-    picks: Picks
-    gap: Floats  # [n] forecast quality of the second model minus the first, for two-model pools; empty otherwise
-    cost_log_error: float  # mean |log(forecast / real cost)| over rows and models
-    quality_error: float  # mean squared error of forecast quality
+    course: Course
+    gap: Floats  # [n] a scorer's forecast quality of the second model minus the first, of two; empty otherwise
+    cost_log_error: float  # mean |log(forecast / real cost)| over rows and models; NaN: it forecasts nothing
+    quality_error: float  # mean squared error of forecast quality; NaN: it forecasts nothing
 
 
 def fold_of(unit: Unit, settings: Settings, seed: int) -> Ints:
@@ -96,22 +102,50 @@ def fit_job(
     texts = [q.text for q in train.queries]
     encoder.fit(texts)
     vectors, wanted = vectors_of(encoder, texts), vectors_of(encoder, [q.text for q in target.queries])
-    grid = value_grid()
     out: dict[str, Chosen] = {}
     for part in parts:
-        scorer = build_scorer(part.kind, part.options, job.seed)
-        scorer.fit(train, vectors)
-        forecast = scorer.forecast(target.queries, wanted)
-        two = forecast.quality[:, 1] - forecast.quality[:, 0] if len(train.models) == 2 else np.zeros(0)
-        real = np.maximum(target.cost_usd, 1e-12)
-        out[part.label] = Chosen(
-            rows,
-            on_test,
-            sweep(forecast, grid).astype(np.int16),
-            two,
-            float(np.abs(np.log(np.maximum(forecast.cost_usd, 1e-12) / real)).mean()),
-            float(((forecast.quality - target.quality) ** 2).mean()),
-        )
+        kind, options = (part.scorer, {}) if part.several else (part.kind, part.options)
+        forecast = None
+        if kind:
+            scorer = build_scorer(kind, options, job.seed)
+            scorer.fit(train, vectors)
+            forecast = scorer.forecast(target.queries, wanted)
+        gap = np.zeros(0)
+        if part.several or forecast is None:
+            both = None if forecast is None else (_out_of_sample(kind, train, vectors, job.seed), forecast)
+            course = follow(part, job.seed, train, target, both)
+        else:
+            course = Course(sweep(forecast, value_grid()).astype(np.int16))
+            if len(train.models) == 2:
+                gap = forecast.quality[:, 1] - forecast.quality[:, 0]
+        out[part.label] = Chosen(rows, on_test, course, gap, *_errors(forecast, target))
         if note is not None:
             note(part.label)
     return out
+
+
+def _errors(forecast: Forecast | None, target: Outcomes) -> tuple[float, float]:
+    """Mean |log(forecast / real cost)| and mean squared error of quality; NaN without a forecast."""
+    if forecast is None:
+        return float("nan"), float("nan")
+    real = np.maximum(target.cost_usd, 1e-12)
+    return (
+        float(np.abs(np.log(np.maximum(forecast.cost_usd, 1e-12) / real)).mean()),
+        float(((forecast.quality - target.quality) ** 2).mean()),
+    )
+
+
+def _out_of_sample(kind: str, train: Outcomes, vectors: Vectors, seed: int) -> Forecast:
+    """What a scorer forecasts for training queries when it was fitted without their fold."""
+    fold = folds(train.groups, train.strata, INNER, seed)
+    quality, std, cost = (np.zeros(train.quality.shape) for _ in range(3))
+    allowed = np.ones(train.quality.shape, dtype=bool)
+    for k in range(INNER):
+        seen, rows = np.flatnonzero(fold != k), np.flatnonzero(fold == k)
+        scorer = build_scorer(kind, {}, seed)
+        scorer.fit(train.take(seen), vectors[seen])
+        made = scorer.forecast(train.take(rows).queries, vectors[rows])
+        quality[rows], std[rows], cost[rows] = made.quality, made.quality_std, made.cost_usd
+        if made.allowed is not None:
+            allowed[rows] = made.allowed
+    return Forecast(train.models, quality, std, cost, None, None if allowed.all() else allowed)

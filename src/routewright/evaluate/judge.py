@@ -8,16 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
 from routewright.evaluate import metrics
+from routewright.evaluate.course import Course
 from routewright.evaluate.crossfit import Unit
 from routewright.evaluate.curves import TARGETS, Curves, aiq, gain_over_line
 from routewright.evaluate.intervals import Draws, interval
 from routewright.evaluate.replay import Reference, Replay
 from routewright.evaluate.settings import Settings, value_grid
-from routewright.types import Floats, Ints
+from routewright.types import Floats
 
 Json = dict[str, object]
 WORTH_CALLS = 10.0  # regret and shares of calls are quoted where a unit of score is worth this many best single calls
@@ -57,6 +59,7 @@ class TableResult:
     line: list[Json]
     singles: list[Json]
     policies: Mapping[str, PolicyResult] = field(default_factory=dict)
+    not_recorded: Mapping[str, str] = field(default_factory=dict)  # label -> why it has no numbers here
 
 
 def judge(
@@ -65,6 +68,7 @@ def judge(
     references: Sequence[Reference],
     replays: Mapping[str, Sequence[Replay]],
     key: int,
+    not_recorded: Mapping[str, str] | None = None,
 ) -> TableResult:
     """Measure every policy of a table.
 
@@ -72,6 +76,7 @@ def judge(
         references: One per seed.
         replays: Policy label -> one per seed.
         key: Number of the table; decides its bootstrap draws.
+        not_recorded: Label -> why a policy has no numbers on this table.
     """
     judged = unit.judged
     draws = Draws.make(judged.groups, len(references), settings.draws, (key, 20_26))
@@ -93,6 +98,7 @@ def judge(
         base.line_points(),
         base.single_points(),
         {label: _policy(base, settings, list(runs)) for label, runs in replays.items()},
+        not_recorded or {},
     )
 
 
@@ -121,6 +127,11 @@ class _Baseline:
         stacked = np.stack(columns)
         return Measure(float(stacked.mean()), self.draws.over_seeds(self.draws.means(stacked).T))
 
+    def worth(self, points: Sequence[Course]) -> tuple[Measure, Measure]:
+        """Quality and cost of one operating point a seed."""
+        quality = self.over_seeds([p.quality(self.quality)[0] for p in points])
+        return quality, self.over_seeds([p.cost_usd(self.cost)[0] for p in points])
+
     def same(self, columns: Sequence[Floats]) -> list[Measure]:
         """Means of columns [Q] that do not depend on the seed."""
         means = self.draws.means(np.stack(columns))
@@ -148,7 +159,7 @@ class _Baseline:
 
 
 def _policy(base: _Baseline, settings: Settings, runs: Sequence[Replay]) -> PolicyResult:
-    quality, cost, rows, draws = base.quality, base.cost, base.rows, base.draws
+    draws = base.draws
     gains, areas, gain_draws, area_draws = [], [], [], []
     for run, line, line_draws in zip(runs, base.line_mean, base.line_draws, strict=True):
         curve = Curves(run.curve_cost.mean(axis=1), run.curve_quality.mean(axis=1))
@@ -157,10 +168,8 @@ def _policy(base: _Baseline, settings: Settings, runs: Sequence[Replay]) -> Poli
         areas.append(aiq(curve, line))
         gain_draws.append(gain_over_line(drawn, line_draws))
         area_draws.append(aiq(drawn, line_draws))
-    keep_quality = base.over_seeds([quality[rows, r.keep] for r in runs])
-    keep_cost = base.over_seeds([cost[rows, r.keep] for r in runs])
-    top_quality = base.over_seeds([quality[rows, r.top] for r in runs])
-    top_cost = base.over_seeds([cost[rows, r.top] for r in runs])
+    keep_quality, keep_cost = base.worth([r.keep for r in runs])
+    top_quality, top_cost = base.worth([r.top for r in runs])
     room = base.oracle_quality - base.best_quality
     above = top_quality - base.best_quality
     measures = {
@@ -182,10 +191,10 @@ def _policy(base: _Baseline, settings: Settings, runs: Sequence[Replay]) -> Poli
         "value_usd": [list(r.keep_value) for r in runs],
         "fell_back": float(np.mean([v is None for r in runs for v in r.keep_value])),
         "arena_score": metrics.arena_score(keep_quality.mean, keep_cost.mean),
-        "cost_log_error": float(np.mean([r.cost_log_error for r in runs])),
-        "quality_squared_error": float(np.mean([r.quality_error for r in runs])),
-        "collapse": _collapse(base, np.stack([r.picks[_fixed_trade_off(base)] for r in runs])),
-        "collapse_at_best_single": _collapse(base, np.stack([r.keep for r in runs])),
+        "cost_log_error": _number(np.mean([r.cost_log_error for r in runs])),
+        "quality_squared_error": _number(np.mean([r.quality_error for r in runs])),
+        "collapse": _collapse(base, [r.course.at(_fixed_trade_off(base)) for r in runs]),
+        "collapse_at_best_single": _collapse(base, [r.keep for r in runs]),
     }
     if len(runs[0].gap):
         facts["pair"] = _pair(base, runs)
@@ -194,9 +203,8 @@ def _policy(base: _Baseline, settings: Settings, runs: Sequence[Replay]) -> Poli
 
 def _frontier(base: _Baseline, runs: Sequence[Replay]) -> list[Json]:
     """Quality and cost per query at each trade-off of the grid, with intervals over queries."""
-    index = base.rows[None]
-    quality = np.mean([base.quality[index, r.picks] for r in runs], axis=0)
-    cost = np.mean([base.cost[index, r.picks] for r in runs], axis=0)
+    quality = np.mean([r.course.quality(base.quality) for r in runs], axis=0)
+    cost = np.mean([r.course.cost_usd(base.cost) for r in runs], axis=0)
     low, high = np.quantile(base.draws.means(quality), [0.025, 0.975], axis=0)
     return [
         {
@@ -211,13 +219,15 @@ def _frontier(base: _Baseline, runs: Sequence[Replay]) -> list[Json]:
 
 
 def _regret(base: _Baseline, runs: Sequence[Replay]) -> Measure:
-    """Utility lost against the best choice per query, in units of score, at a trade-off fixed by the table.
+    """Utility lost against the best single call per query, in units of score, at a trade-off fixed by the table.
 
-    regret = mean_q [ max_m (quality - cost / value) - (quality - cost / value) of the choice ]
+    regret = mean_q [ max_m (quality - cost / value) - (quality - cost / value) of the policy ]
     """
     at = _fixed_trade_off(base)
-    worth = base.quality - base.cost / value_grid()[at]
-    return base.over_seeds([worth.max(axis=1) - worth[base.rows, r.picks[at]] for r in runs])
+    value = value_grid()[at]
+    best = (base.quality - base.cost / value).max(axis=1)
+    points = [r.course.at(at) for r in runs]
+    return base.over_seeds([best - (p.quality(base.quality)[0] - p.cost_usd(base.cost)[0] / value) for p in points])
 
 
 def _fixed_trade_off(base: _Baseline) -> int:
@@ -244,15 +254,17 @@ def _line_saving(base: _Baseline, quality: float) -> float:
     return float(np.mean(saved))
 
 
-def _collapse(base: _Baseline, choices: Ints) -> Json:
-    """The collapse block over the choices [S, Q] of S seeds at one trade-off."""
+def _collapse(base: _Baseline, points: Sequence[Course]) -> Json:
+    """The collapse block over one operating point of each of S seeds; all models asked count, not the answer's alone."""
     models = base.unit.train.models
-    share = np.bincount(choices.ravel(), minlength=len(models)) / choices.size
+    choices = np.concatenate([p.answer for p in points])  # [S, Q]
+    calls = np.sum([p.calls(len(models)) for p in points], axis=0)
+    share = calls / max(1, int(calls.sum()))
     _, task = np.unique(np.asarray(base.judged.strata), return_inverse=True)
     return {
         "share": {models[m]: float(share[m]) for m in np.argsort(-share, kind="stable") if share[m] > 0},
         "entropy_bits": metrics.entropy_bits(share),
-        "calls_per_query": 1.0,
+        "calls_per_query": float(calls.sum() / choices.size),
         "query_information_bits": metrics.query_information_bits(choices),
         "task_information_bits": float(np.mean([metrics.information_bits(row, task) for row in choices])),
         "collapsed": bool(share.max() > 0.95),
@@ -267,7 +279,7 @@ def _pair(base: _Baseline, runs: Sequence[Replay]) -> Json:
     weak_quality, strong_quality = base.quality[:, 1 - strong], base.quality[:, strong]
     if np.isclose(weak_quality.mean(), strong_quality.mean()):
         return {"strong": base.unit.train.models[strong], "apgr": None, "cpt50": None, "cpt80": None, "pgr": None}
-    keep = float(np.mean([base.quality[base.rows, r.keep].mean() for r in runs]))
+    keep = float(np.mean([r.keep.quality(base.quality)[0].mean() for r in runs]))
     return {
         "strong": base.unit.train.models[strong],
         "apgr": float(np.mean([metrics.apgr(weak_quality, strong_quality, sign * r.gap) for r in runs])),
@@ -275,6 +287,11 @@ def _pair(base: _Baseline, runs: Sequence[Replay]) -> Json:
         "cpt80": float(np.mean([metrics.cpt(weak_quality, strong_quality, sign * r.gap, 0.8) for r in runs])),
         "pgr": float(metrics.pgr(keep, float(weak_quality.mean()), float(strong_quality.mean()))),
     }
+
+
+def _number(value: np.floating[Any]) -> float | None:
+    """NaN, the error of a forecast nobody made, is null in the report."""
+    return None if np.isnan(value) else float(value)
 
 
 def _ratio(a: float, b: float) -> float:

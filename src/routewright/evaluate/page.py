@@ -14,7 +14,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from routewright.evaluate import bars
 from routewright.evaluate.plots import Cast, FrontierPlot
-from routewright.evaluate.settings import CONTROLS
+from routewright.evaluate.settings import CONTROLS, VOTE
 from routewright.evaluate.wording import (
     Block,
     decimals,
@@ -58,10 +58,12 @@ class _Page:
     def __init__(self, report: Mapping[str, Any]) -> None:
         self.report = report
         settings = report["settings"]
-        kinds = {part["name"] or part["kind"]: part["kind"] for part in settings["policies"]}
-        self.asked = list(kinds)
-        self.kinds = {**kinds, **{c: c for c in CONTROLS if c not in kinds}}
-        self.labels = list(self.kinds)
+        kinds = {part["name"] or part["kind"]: part.get("scorer") or part["kind"] for part in settings["policies"]}
+        self.tables: list[tuple[str, Block]] = list(report["tables"].items())
+        self.kinds = {**kinds, **{c: c for c in (*CONTROLS, VOTE) if c not in kinds}}
+        blocks = [report, *(table for _, table in self.tables)]
+        self.labels = [label for label in self.kinds if any(self.has(block, label) for block in blocks)]
+        self.asked = [label for label in kinds if label in self.labels]
         self.reference: str = report["comparisons"]["reference"]
         # The first colour is the reference's alone.
         others = [label for label in self.labels if label != self.reference]
@@ -74,7 +76,7 @@ class _Page:
         }
         self.kind: str = report["pooled"]["kind"]
         self.apart: list[str] = report["pooled"]["tables"]
-        self.tables: list[tuple[str, Block]] = list(report["tables"].items())
+        self.several = any(self.calls(block, label) > 1 for block in blocks for label in self.labels_of(block))
         self.reads_label = {label for label, kind in self.kinds.items() if _reads_task(kind)}
 
     @property
@@ -106,6 +108,21 @@ class _Page:
             return {"mean": "none", "range": "fell back"}
         return interval_text(policy["saving_at_best_single"], "whole")
 
+    def has(self, block: Block, label: str) -> bool:
+        """Whether the report, or one of its tables, has numbers of a policy."""
+        return label in block["policies"] or label in block["controls"]
+
+    def labels_of(self, block: Block) -> list[str]:
+        return [label for label in self.labels if self.has(block, label)]
+
+    def calls(self, block: Block, label: str) -> float:
+        """Calls per query where a unit of score is worth 10 calls of the best single model."""
+        return float(self.policy(block, label)["collapse"]["calls_per_query"])
+
+    def missing(self, block: Block) -> list[tuple[str, str]]:
+        """The policies without numbers, and why."""
+        return list(block.get("not_recorded", {}).items())
+
     def policy(self, block: Block, label: str) -> Block:
         """A policy of the report or of one of its tables; controls that were not asked for are under controls."""
         found: Block = block["policies"][label] if label in block["policies"] else block["controls"][label]
@@ -113,7 +130,11 @@ class _Page:
 
     def rows(self, block: Block) -> list[tuple[str, list[dict[str, Any]]]]:
         """The headline table: policies asked for, by gain, and the controls beside them."""
-        groups = (("Policies", self.asked), ("Controls", [c for c in self.labels if c not in self.asked]))
+        here = self.labels_of(block)
+        groups = (
+            ("Policies", [label for label in here if label in self.asked]),
+            ("Controls", [label for label in here if label not in self.asked]),
+        )
         return [
             (
                 title,
@@ -133,6 +154,7 @@ class _Page:
         return {
             "collapsed": self.policy(block, label)["collapse"]["collapsed"],
             "reads_label": label in self.reads_label,
+            "calls": self.calls(block, label),
         }
 
     def verdict(self, block: Block) -> list[str]:
@@ -192,14 +214,15 @@ class _Page:
 
     def shares(self, table: Block) -> dict[str, Any]:
         """Call shares of every policy, as its collapse block has them."""
-        return bars.shares({label: self.policy(table, label)["collapse"]["share"] for label in self.labels})
+        return bars.shares({label: self.policy(table, label)["collapse"]["share"] for label in self.labels_of(table)})
 
     def index_of(self, name: str) -> int:
         return [n for n, _ in self.tables].index(name)
 
     def plot(self, table: Block, name: str) -> dict[str, Any]:
-        cast = Cast(self.labels, self.asked, self.reference, self.styles)
-        frontiers = {label: self.policy(table, label)["frontier"] for label in self.labels}
+        here, reference = self.labels_of(table), table["comparisons"]["reference"]
+        cast = Cast(here, [label for label in here if label in self.asked], reference, self.styles)
+        frontiers = {label: self.policy(table, label)["frontier"] for label in here}
         return FrontierPlot(cast, table, frontiers, self.index_of(name)).draw()
 
 

@@ -32,8 +32,8 @@ def presets(
         if len(job.held) != 1:
             continue
         chosen = fit_job(unit, job, settings, (policy,))[policy.label]
-        quality += outcomes.quality[chosen.rows[None], chosen.picks].sum(axis=1)
-        cost += outcomes.cost_usd[chosen.rows[None], chosen.picks].sum(axis=1)
+        quality += chosen.course.quality(outcomes.quality[chosen.rows]).sum(axis=1)
+        cost += chosen.course.cost_usd(outcomes.cost_usd[chosen.rows]).sum(axis=1)
     quality, cost = quality / len(outcomes), cost / len(outcomes)
     best = outcomes.quality.mean(axis=0).max()
     found = {}

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from routewright.evaluate.course import Course, join, one_model
 from routewright.evaluate.crossfit import Chosen, Job, Unit, fold_of
 from routewright.evaluate.curves import TARGETS, log_targets, mixtures
 from routewright.evaluate.settings import Settings, value_grid
@@ -41,14 +42,14 @@ class Reference:
 class Replay:
     """One policy, one seed, one table; arrays over the Q test queries."""
 
-    picks: NDArray[np.int16]  # [V, Q] model chosen at each value_usd of the grid
+    course: Course  # at each value_usd of the grid
     curve_quality: Floats  # [G, Q] expected quality of the validated mixture aiming at cost target g
     curve_cost: Floats  # [G, Q]
-    keep: Ints  # [Q] model chosen at the operating point that keeps the best single model's quality
+    keep: Course  # at the operating point that keeps the best single model's quality
     keep_value: tuple[
         float | None, ...
     ]  # that point's value_usd in each part; None: fell back to the best single model
-    top: Ints  # [Q] model chosen at the point with the best validated quality
+    top: Course  # at the point with the best validated quality
     gap: Floats  # [Q] forecast quality gap for two-model pools, empty otherwise
     cost_log_error: float
     quality_error: float
@@ -82,49 +83,49 @@ def replay(unit: Unit, settings: Settings, seed: int, chosen: Mapping[Job, Chose
     """Put one policy's fits of one seed together."""
     judged, train = unit.judged, unit.train
     n, grid = len(judged), value_grid()
-    two = len(train.models) == 2
-    picks = np.zeros((len(grid), n), dtype=np.int16)
     curve_quality, curve_cost = np.zeros((TARGETS, n)), np.zeros((TARGETS, n))
-    keep, top, gap = np.zeros(n, dtype=np.int64), np.zeros(n, dtype=np.int64), np.zeros(n if two else 0)
+    whole, keep, top = [], [], []
+    gaps = np.zeros(n if all(len(c.gap) for c in chosen.values()) else 0)
     keep_value: list[float | None] = []
     for part in parts_of(unit, settings, seed):
         final = chosen[Job(unit_index, seed, () if part.key < 0 else (part.key,))]
         rows = part.test_rows
-        picks[:, rows] = final.picks
-        if two:
-            gap[rows] = final.gap
+        whole.append((rows, final.course))
+        if len(gaps):
+            gaps[rows] = final.gap
         seen = _validation(part, unit, settings, seed, chosen, unit_index)
         quality, cost = train.quality[part.nontest], train.cost_usd[part.nontest]
         mean_quality, mean_cost = quality.mean(axis=0), cost.mean(axis=0)
         best, low = _best(mean_quality, mean_cost), _cheapest(mean_quality, mean_cost)
-        val_quality, val_cost = _take(quality, seen), _take(cost, seen)  # [V, nontest]
+        val_quality, val_cost = seen.quality(quality), seen.cost_usd(cost)  # [V, nontest]
         ends = _validated_ends(unit, settings, seed, part)  # [2, nontest]: cheapest and best single model
         end_quality, end_cost = _take(quality, ends), _take(cost, ends)
         at = _keeping(
             val_quality - end_quality[1], val_cost.mean(axis=1), end_cost[1].mean(), settings.kept_points / 100
         )
-        keep[rows] = best if at is None else final.picks[at]
+        real_quality, real_cost = judged.quality[rows], judged.cost_usd[rows]
+        kept = one_model(best, len(rows)) if at is None else final.course.at(at)
+        keep.append((rows, kept.spelled_out(real_quality, real_cost) if final.course.steps else kept))
         keep_value.append(None if at is None else float(grid[at]))
-        top[rows] = final.picks[_best(val_quality.mean(axis=1), val_cost.mean(axis=1))]
+        top.append((rows, final.course.at(_best(val_quality.mean(axis=1), val_cost.mean(axis=1)))))
         # The curve: mixtures of the policy's own points and of the line's two ends, which anybody can fall back to.
         points_cost = np.concatenate([val_cost.mean(axis=1), end_cost.mean(axis=1)])
         points_quality = np.concatenate([val_quality.mean(axis=1), end_quality.mean(axis=1)])
         weights = mixtures(points_cost, points_quality, log_targets(mean_cost[low], mean_cost[best]))
-        singles = np.repeat(np.array([[low], [best]], dtype=np.int16), len(rows), axis=1)
-        every = np.vstack([final.picks, singles])
-        curve_quality[:, rows] = weights @ _take(judged.quality[rows], every)
-        curve_cost[:, rows] = weights @ _take(judged.cost_usd[rows], every)
+        ends_at = [low, best]
+        curve_quality[:, rows] = weights @ np.vstack([final.course.quality(real_quality), real_quality.T[ends_at]])
+        curve_cost[:, rows] = weights @ np.vstack([final.course.cost_usd(real_cost), real_cost.T[ends_at]])
     finals = [
         c for job, c in chosen.items() if job.seed == seed and (not job.held if unit.test else len(job.held) == 1)
     ]
     return Replay(
-        picks,
+        join(whole, n),
         curve_quality,
         curve_cost,
-        keep,
+        join(keep, n),
         tuple(keep_value),
-        top,
-        gap,
+        join(top, n),
+        gaps,
         float(np.mean([c.cost_log_error for c in finals])),
         float(np.mean([c.quality_error for c in finals])),
     )
@@ -132,17 +133,17 @@ def replay(unit: Unit, settings: Settings, seed: int, chosen: Mapping[Job, Chose
 
 def _validation(
     part: Fold, unit: Unit, settings: Settings, seed: int, chosen: Mapping[Job, Chosen], unit_index: int
-) -> NDArray[np.int16]:
-    """[V, nontest] what the policy chose for each validation query when it had seen neither it nor the test part."""
-    picks = np.zeros((len(value_grid()), len(unit.train)), dtype=np.int16)
+) -> Course:
+    """[V, nontest] what became of each validation query when the policy had seen neither it nor the test part."""
+    pieces = []
     for j in range(settings.folds):
         if j == part.key:
             continue
         held = (j,) if part.key < 0 else tuple(sorted((j, part.key)))
         fit = chosen[Job(unit_index, seed, held)]
         mine: Bools = fold_of(unit, settings, seed)[fit.rows] == j
-        picks[:, fit.rows[mine]] = fit.picks[:, mine]
-    return picks[:, part.nontest]
+        pieces.append((fit.rows[mine], fit.course.take(mine)))
+    return join(pieces, len(unit.train)).take(part.nontest)
 
 
 def _validated_ends(unit: Unit, settings: Settings, seed: int, part: Fold) -> NDArray[np.int16]:

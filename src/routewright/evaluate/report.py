@@ -15,7 +15,7 @@ from routewright import __version__
 from routewright.evaluate.intervals import holm, p_above
 from routewright.evaluate.judge import Json, Measure, PolicyResult, TableResult
 from routewright.evaluate.metrics import entropy_bits
-from routewright.evaluate.settings import CONTROLS, Settings, value_grid
+from routewright.evaluate.settings import CONTROLS, VOTE, Settings, value_grid
 from routewright.types import Floats
 
 SCHEMA = 1
@@ -49,6 +49,7 @@ def build(
         "controls": head["controls"],
         "policies": head["policies"],
         "comparisons": head["comparisons"],
+        "not_recorded": head["not_recorded"],
         "tables": {t.name: _table(settings, t) for t in tables},
     }
 
@@ -84,11 +85,17 @@ def pool(tables: Sequence[TableResult]) -> TableResult:
         }
         return PolicyResult(measures, frontier, {**weighted, "collapse": _merged_collapse(tables, label, weight)})
 
+    missing: dict[str, str] = {}
+    for table in tables:
+        for label, why in table.not_recorded.items():
+            where = "" if all(label in t.not_recorded for t in tables) else f" ({table.name})"
+            missing.setdefault(label, why + where)
+
     controls = {
         name: {k: mean([t.controls[name][k] for t in tables]) for k in measures}
         for name, measures in tables[0].controls.items()
     }
-    labels = list(tables[0].policies)
+    labels = [label for label in tables[0].policies if label not in missing]
     return TableResult(
         "pooled",
         int(n.sum()),
@@ -97,6 +104,7 @@ def pool(tables: Sequence[TableResult]) -> TableResult:
         [],
         [],
         {label: policy(label) for label in labels},
+        missing,
     )
 
 
@@ -119,10 +127,10 @@ def _merged_collapse(tables: Sequence[TableResult], label: str, weight: Floats) 
 
 
 def _table(settings: Settings, table: TableResult) -> Json:
-    asked = [p.label for p in settings.policies]
+    asked = [p.label for p in settings.policies if p.label in table.policies]
     controls: Json = {name: {k: m.json() for k, m in measures.items()} for name, measures in table.controls.items()}
     controls["line"] = table.line
-    for name in CONTROLS:
+    for name in (*CONTROLS, VOTE):
         if name in table.policies:
             controls[name] = policy_json(table.policies[name], settings)
     return {
@@ -131,6 +139,7 @@ def _table(settings: Settings, table: TableResult) -> Json:
         "singles": table.singles,
         "policies": {label: policy_json(table.policies[label], settings) for label in asked},
         "comparisons": compare(settings, table.policies),
+        "not_recorded": dict(table.not_recorded),
     }
 
 
@@ -161,8 +170,11 @@ def policy_json(policy: PolicyResult, settings: Settings) -> Json:
 
 
 def compare(settings: Settings, policies: Mapping[str, PolicyResult]) -> Json:
-    """The reference policy against every other, by gain over the line, on the same draws, Holm-corrected."""
-    reference = settings.compared
+    """The reference policy against every other, by gain over the line, on the same draws, Holm-corrected.
+
+    Where the reference was not recorded, the first policy that was stands in for it.
+    """
+    reference = settings.compared if settings.compared in policies else next(iter(policies))
     others = [label for label in policies if label != reference]
     mine = policies[reference].measures["gain_over_line"]
     margin = settings.margin_points / 100

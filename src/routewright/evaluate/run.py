@@ -24,27 +24,36 @@ from routewright import __version__
 from routewright.encoders import build_encoder
 from routewright.encoders.cache import vectors_of
 from routewright.errors import TableError, UnknownName
+from routewright.evaluate.course import Course, Steps
 from routewright.evaluate.crossfit import Chosen, Job, Unit, fit_job, jobs_of
 from routewright.evaluate.judge import TableResult, judge
+from routewright.evaluate.multistep import check_part, not_recorded
 from routewright.evaluate.replay import replay, single_models
 from routewright.evaluate.settings import Part, Settings
 from routewright.outcomes import Outcomes
 from routewright.outcomes.table import beside
-from routewright.scorers import build_scorer
 
 Progress = Callable[[int, int, str], None]  # done, of, what
 _DAMAGED = (zipfile.BadZipFile, zlib.error, ValueError, KeyError, EOFError)
+_STEPS = ("quality", "cost_usd", "asked")  # arrays of a fit of several calls
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "POLARS_MAX_THREADS")
 
 
 def check(units: Sequence[Unit], settings: Settings) -> None:
     """Refuse what can not be run before anything long starts."""
     for part in settings.all_parts:
-        build_scorer(part.kind, part.options)
+        check_part(part)
     build_encoder(settings.encoder.kind, settings.encoder.options)
     labels = [p.label for p in settings.all_parts]
     if settings.compared not in labels:
         raise UnknownName("policy of this evaluation", settings.compared, labels)
+    missing = [not_recorded(settings, unit.tables) for unit in units]
+    if missing and all(p.label in gone for p in settings.policies for gone in missing):
+        first = settings.policies[0].label
+        raise TableError(
+            f"None of the policies asked for can be judged on recorded answers; {first}: {missing[0][first]} "
+            f"({units[0].name}). Expected at least one that can; add routewright, or give tables with responses."
+        )
     for unit in units:
         if len(unit.train.models) < 2:
             raise TableError(
@@ -75,7 +84,8 @@ def evaluate(
         progress: Called as fits finish.
     """
     check(units, settings)
-    parts = settings.all_parts
+    missing = [not_recorded(settings, unit.tables) for unit in units]
+    parts = [[p for p in settings.all_parts if p.label not in gone] for gone in missing]
     jobs = [job for i, unit in enumerate(units) for s in range(settings.seeds) for job in jobs_of(i, unit, settings, s)]
     done = _fit_all(units, settings, parts, jobs, work, progress)
     results = []
@@ -86,16 +96,16 @@ def evaluate(
                 replay(unit, settings, s, {j: done[j][part.label] for j in jobs if j.unit == i and j.seed == s}, i)
                 for s in range(settings.seeds)
             ]
-            for part in parts
+            for part in parts[i]
         }
-        results.append(judge(unit, settings, references, replays, i))
+        results.append(judge(unit, settings, references, replays, i, missing[i]))
     return results
 
 
 def _fit_all(
     units: Sequence[Unit],
     settings: Settings,
-    parts: Sequence[Part],
+    parts: Sequence[Sequence[Part]],
     jobs: Sequence[Job],
     work: Path | None,
     progress: Progress | None,
@@ -104,8 +114,8 @@ def _fit_all(
     done: dict[Job, dict[str, Chosen]] = {}
     todo: list[tuple[Job, list[Part]]] = []
     for job in jobs:
-        done[job] = store.read(job, parts)
-        missing = [p for p in parts if p.label not in done[job]]
+        done[job] = store.read(job, parts[job.unit])
+        missing = [p for p in parts[job.unit] if p.label not in done[job]]
         if missing:
             todo.append((job, missing))
     total = sum(len(missing) for _, missing in todo)
@@ -192,11 +202,15 @@ class _Store:
     def __init__(self, folder: Path | None, units: Sequence[Unit], settings: Settings) -> None:
         self.folder = folder
         if folder is not None:
-            self._tables = [_content(u.train) + (_content(u.test) if u.test is not None else "") for u in units]
+            self._tables = ["".join(_content(t) for t in u.tables) for u in units]
+            self._keys = ["".join(_content_of_keys(t) for t in u.tables) for u in units]
             self._shared = json.dumps([_code(), settings.encoder.model_dump(mode="json"), settings.folds])
+            self._several = _code_of_episodes() if any(p.several for p in settings.all_parts) else ""
 
     def _path(self, folder: Path, job: Job, part: Part) -> Path:
-        what = [part.kind, part.options, job.seed, job.held]
+        what: list[object] = [part.kind, part.options, job.seed, job.held]
+        if part.several:
+            what += [part.scorer, self._keys[job.unit], self._several]
         key = json.dumps([self._tables[job.unit], self._shared, *what], sort_keys=True)
         return folder / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.npz"
 
@@ -211,8 +225,14 @@ class _Store:
                 continue
             # A damaged file is as good as none: the fit is made again.
             with contextlib.suppress(*_DAMAGED), np.load(path, allow_pickle=False) as a:
+                steps = Steps(*(a[f"steps.{name}"] for name in _STEPS)) if part.several else None
                 found[part.label] = Chosen(
-                    a["rows"], bool(a["on_test"]), a["picks"], a["gap"], float(a["cost"]), float(a["quality"])
+                    a["rows"],
+                    bool(a["on_test"]),
+                    Course(a["picks"], steps),
+                    a["gap"],
+                    float(a["cost"]),
+                    float(a["quality"]),
                 )
         return found
 
@@ -220,26 +240,36 @@ class _Store:
         if self.folder is None:
             return
         for label, c in result.items():
+            steps = {} if c.course.steps is None else {f"steps.{k}": getattr(c.course.steps, k) for k in _STEPS}
             with beside(self._path(self.folder, job, self._parts[label])) as temporary, temporary.open("wb") as file:
                 np.savez_compressed(
                     file,
                     rows=c.rows,
                     on_test=c.on_test_table,
-                    picks=c.picks,
+                    picks=c.course.answer,
                     gap=c.gap,
                     cost=c.cost_log_error,
                     quality=c.quality_error,
+                    **steps,
                 )
 
 
 def _code() -> str:
     """A hash of the code that a fit's result depends on: after a change of it, finished fits are made again."""
+    return _hash_of("encoders/*.py", "scorers/*.py", "outcomes/*.py", "evaluate/crossfit.py", "evaluate/settings.py")
+
+
+def _code_of_episodes() -> str:
+    """The same for the code that only policies of several calls depend on."""
+    return _hash_of("policies/*.py", "episodes/*.py", "tasks/**/*.py", "evaluate/course.py", "evaluate/multistep.py")
+
+
+def _hash_of(*patterns: str) -> str:
     package = Path(__file__).resolve().parents[1]
     h = hashlib.sha256(__version__.encode())
-    for folder in ("encoders", "scorers", "outcomes", "evaluate"):
-        for path in sorted((package / folder).glob("*.py")):
-            if folder != "evaluate" or path.name in ("crossfit.py", "settings.py"):
-                h.update(path.read_bytes())
+    for pattern in patterns:
+        for path in sorted(package.glob(pattern)):
+            h.update(path.read_bytes())
     return h.hexdigest()
 
 
@@ -251,3 +281,8 @@ def _content(outcomes: Outcomes) -> str:
     for array in (outcomes.quality, outcomes.cost_usd, outcomes.latency_s):
         h.update(np.ascontiguousarray(array).tobytes())
     return h.hexdigest()
+
+
+def _content_of_keys(outcomes: Outcomes) -> str:
+    """A hash of who says the same as whom."""
+    return "" if outcomes.keys is None else hashlib.sha256(np.ascontiguousarray(outcomes.keys).tobytes()).hexdigest()

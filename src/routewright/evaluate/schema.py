@@ -113,8 +113,8 @@ class Policy(_AnyPolicy):
 
     frontier: tuple[FrontierPoint, ...]
     arena_score: float
-    cost_log_error: float
-    quality_squared_error: float
+    cost_log_error: float | None
+    quality_squared_error: float | None
     collapse_at_best_single: Collapse
     pair: Pair | None = None
 
@@ -140,6 +140,7 @@ class Controls(_AnyControls):
     random: Policy
     kmeans: Policy
     knn: Policy
+    vote3: Policy | None = None
 
 
 class PooledControls(_AnyControls):
@@ -149,6 +150,7 @@ class PooledControls(_AnyControls):
     random: PooledPolicy
     kmeans: PooledPolicy
     knn: PooledPolicy
+    vote3: PooledPolicy | None = None
 
 
 class Comparison(Config):
@@ -185,6 +187,7 @@ class Table(Config):
     singles: tuple[Single, ...]
     policies: dict[str, Policy]
     comparisons: Comparisons
+    not_recorded: dict[str, str] = Field(default_factory=dict)
 
 
 class Pooled(Config):
@@ -203,6 +206,7 @@ class _AnyReport(Config):
     notes: tuple[str, ...]
     pooled: Pooled
     comparisons: Comparisons
+    not_recorded: dict[str, str] = Field(default_factory=dict)
     tables: dict[str, Table]
 
 
@@ -254,10 +258,12 @@ def _contradictions(report: Report | PooledReport) -> Iterator[str]:
     blocks: dict[str, Report | PooledReport | Table] = {"report": report}
     blocks |= {f"tables.{name}": table for name, table in report.tables.items()}
     for where, block in blocks.items():
-        if set(block.policies) != asked:
-            yield f"{where}.policies are {sorted(block.policies)}, settings ask for {sorted(asked)}"
-        others = set(block.comparisons.others)
-        if block.comparisons.reference != settings.compared or others != every - {settings.compared}:
+        missing = set(block.not_recorded)
+        if set(block.policies) != asked - missing:
+            yield f"{where}.policies are {sorted(block.policies)}, settings ask for {sorted(asked - missing)}"
+        reference, others = block.comparisons.reference, set(block.comparisons.others)
+        stands_in = settings.compared in missing and reference in every - missing
+        if not (reference == settings.compared or stands_in) or others != every - missing - {reference}:
             yield f"{where}.comparisons do not compare {settings.compared!r} with every other policy"
         for label, policy in block.policies.items():
             if len(policy.frontier) != grid:

@@ -8,9 +8,13 @@ import numpy as np
 from pydantic import Field, field_validator, model_validator
 
 from routewright.config import Config
+from routewright.policies.table import POLICIES
+from routewright.scorers.table import SCORERS
 from routewright.types import Floats
 
 CONTROLS = ("blind", "random", "kmeans", "knn")  # always run beside the policies asked for
+VOTE = "vote3"  # run too where a policy of several calls is asked for: three cheap models without any learning
+RESERVED = {**{c: c for c in CONTROLS}, VOTE: "vote", "self_refine": "self_refine", "pipelines": "pipeline"}
 
 
 class Part(Config):
@@ -19,6 +23,7 @@ class Part(Config):
     kind: str = Field(description="name in the table of policies or encoders")
     name: str = Field("", description="name in the report; the kind by default")
     options: dict[str, Any] = Field(default_factory=dict, description="fields of its Config")
+    scorer: str = Field("", description="scorer whose forecasts a policy of several calls is given; none by default")
 
     @model_validator(mode="before")
     @classmethod
@@ -28,6 +33,16 @@ class Part(Config):
     @property
     def label(self) -> str:
         return self.name or self.kind
+
+    @property
+    def several(self) -> bool:
+        """Whether it runs episodes, which may take several calls, and is not a scorer."""
+        return self.kind not in SCORERS and self.kind in POLICIES
+
+    @property
+    def compares(self) -> bool:
+        """Whether it compares replies, so that it needs their answer keys; of the policies only `single` does not."""
+        return self.several and self.kind != "single"
 
 
 class Settings(Config):
@@ -51,9 +66,16 @@ class Settings(Config):
         if twice:
             raise ValueError(f"policy {twice[0]!r} is listed twice; give one of them a name")
         for part in parts:
-            if part.label in CONTROLS and part.label != part.kind:
+            if part.label in RESERVED and part.kind != RESERVED[part.label]:
                 raise ValueError(f"the name {part.label!r} is a control's; give the policy {part.kind!r} another")
         return parts
+
+    @field_validator("encoder")
+    @classmethod
+    def _no_policy(cls, part: Part) -> Part:
+        if part.scorer:
+            raise ValueError(f"an encoder uses no scorer, got scorer = {part.scorer!r}; give it to a policy")
+        return part
 
     @property
     def compared(self) -> str:
@@ -63,10 +85,16 @@ class Settings(Config):
         return "routewright" if "routewright" in labels else labels[0]
 
     @property
+    def several(self) -> bool:
+        """Whether a policy is asked for that compares the replies of several calls."""
+        return any(p.compares for p in self.policies)
+
+    @property
     def all_parts(self) -> tuple[Part, ...]:
         """The policies and, after them, the controls not already among them."""
         labels = {p.label for p in self.policies}
-        return self.policies + tuple(Part(kind=c) for c in CONTROLS if c not in labels)
+        vote = (Part(kind="vote", name=VOTE, options={"k": 3}),) if self.several and VOTE not in labels else ()
+        return self.policies + tuple(Part(kind=c) for c in CONTROLS if c not in labels) + vote
 
 
 def value_grid() -> Floats:

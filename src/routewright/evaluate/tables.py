@@ -38,6 +38,7 @@ def plan(
     models: Sequence[str] | None = None,
     streams: Mapping[str, Sequence[str]] | None = None,
     reprice: Callable[[pl.LazyFrame], pl.LazyFrame] | None = None,
+    keys: bool = False,
 ) -> Plan:
     """Load the tables and decide how each is judged.
 
@@ -48,10 +49,12 @@ def plan(
         models: Only these models.
         streams: Name -> names of tables to be judged, in addition, as one stream.
         reprice: Applied to each table's rows before loading.
+        keys: Read the replies too, where a table kept them, and reduce them to answer keys; for policies of several calls.
     """
 
     def open_all(paths: Sequence[Path]) -> list[Outcomes]:
-        tables = [load(_open(p, reprice), models) for p in paths]
+        scans = [_open(p, reprice) for p in paths]
+        tables = [load(scan, models, keys=keys and "response" not in scan.absent) for scan in scans]
         names = [t.name for t in tables]
         for name in names:
             if names.count(name) > 1:
