@@ -22,11 +22,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from routewright import folders
+from routewright.encoders.cache import vectors_of
 from routewright.errors import MissingExtra, RouterError
 from routewright.folders import digest, new_folder
+from routewright.outcomes.dense import Outcomes
 from routewright.policies.base import ArrayPolicy, Forecaster, Policy, build_policy, restore_policy
-from routewright.router import Router, fingerprint
+from routewright.router import Router, facts_of, fingerprint
+from routewright.router import fit as fit_router
 from routewright.router import load as load_router
+from routewright.scorers.held_out import out_of_sample
 from routewright.types import Episode, Query
 
 if TYPE_CHECKING:
@@ -185,6 +189,38 @@ def load_coordinator(folder: str | Path) -> Coordinator:
         raise RouterError(
             f"{folder} is damaged ({type(error).__name__}: {str(error)[:120]}). Train the coordinator again."
         ) from error
+
+
+def fit_coordinator(
+    outcomes: Outcomes,
+    policy: str,
+    options: Mapping[str, Any] | None = None,
+    *,
+    scorer: str = "",
+    encoder: str = "hashing",
+    seed: int = 0,
+) -> Coordinator:
+    """Fit a policy of several calls on all of a table.
+
+    Args:
+        outcomes: Loaded with keys, for policies that compare replies.
+        policy: Its name.
+        options: Fields of its Config.
+        scorer: A scorer whose forecasts it is to use; empty: none. The policy is fitted on forecasts for queries the
+            scorer had not seen; what serves is the scorer fitted on all.
+        encoder: Text to vectors, for the scorer.
+        seed: Of every part.
+    """
+    made = build_policy(policy, options, seed)
+    if not isinstance(made, ArrayPolicy):
+        raise RouterError(f"{policy} learns nothing from a table: it can be used as it is, by its name and options.")
+    router, forecast = None, None
+    if scorer:
+        router = fit_router(outcomes, scorer, encoder, seed=seed)
+        vectors = vectors_of(router.encoder, [q.text for q in outcomes.queries])
+        forecast = out_of_sample(scorer, outcomes, vectors, seed)
+    made.fit(outcomes, forecast)
+    return Coordinator(made, router, about=facts_of(outcomes))
 
 
 def find(spec: str, options: Mapping[str, Any] | None = None) -> Coordinator:

@@ -111,14 +111,15 @@ class Cascade(ArrayPolicy):
         following = members[rows, open_to.argmax(axis=1)]
         going_on = open_to.any(axis=1) & ~self._enough(obs, forecast, agreed, thresholds)
         # Nothing usable came of the list: the next best of the pool, if it was fitted; never by a list named by hand.
-        stranded = ~going_on & ~obs.usable.any(axis=1) & may.any(axis=1)
+        fresh = may & ~obs.called
+        stranded = ~going_on & ~obs.usable.any(axis=1) & fresh.any(axis=1)
         if self.frontier is None:
             stranded &= ~obs.mask[:, m]
         if stranded.any():
             gains = np.broadcast_to(-np.arange(m, dtype=np.float64), (n, m))
             if self._alone.shape[1] == m:
                 gains = obs.value_usd[:, None] * self._alone[0] - self._alone[1]
-            following = np.where(stranded, np.where(may, gains, -np.inf).argmax(axis=1), following)
+            following = np.where(stranded, np.where(fresh, gains, -np.inf).argmax(axis=1), following)
         answer = np.where(agreed, answer_vote(obs), answer_last(obs))
         return certain(np.where(going_on | stranded, following, answer))
 
