@@ -42,8 +42,8 @@ def ask(policy: Policy, *providers: Scripted, budget_usd: float = float("inf")) 
 
 @pytest.mark.parametrize("name", POLICIES)
 def test_it_answers_on_a_live_pool(name: str) -> None:
-    episode = ask(fitted(name), *(Scripted(*["It is B."] * 20) for _ in range(4)))
-    assert episode.answer == "It is B."
+    episode = ask(fitted(name), *(Scripted(*["The answer is B"] * 20) for _ in range(4)))
+    assert episode.answer == "The answer is B"
     assert episode.stopped == "answer"
     assert episode.cost_usd > 0
 
@@ -57,14 +57,14 @@ def test_it_survives_a_pool_that_only_fails(name: str) -> None:
 
 @pytest.mark.parametrize("name", [name for name in POLICIES if name != "self_refine"])  # which has but one model
 def test_it_works_with_one_model_down(name: str) -> None:
-    providers = [Scripted(*[DOWN] * 60), *(Scripted(*["It is B."] * 20) for _ in range(3))]
-    assert ask(fitted(name), *providers).answer == "It is B."
+    providers = [Scripted(*[DOWN] * 60), *(Scripted(*["The answer is B"] * 20) for _ in range(3))]
+    assert ask(fitted(name), *providers).answer == "The answer is B"
 
 
 @pytest.mark.parametrize("name", POLICIES)
 @pytest.mark.parametrize("budget_usd", [1e-6, 0.0003, 0.0006, 0.002])
 def test_it_never_passes_the_budget(name: str, budget_usd: float) -> None:
-    providers = [Scripted(*["It is B."] * 20) for _ in range(4)]
+    providers = [Scripted(*["The answer is B"] * 20) for _ in range(4)]
     try:
         episode = ask(fitted(name), *providers, budget_usd=budget_usd)
     except BudgetExceeded:

@@ -52,6 +52,7 @@ class _Run:
     asked: set[str] = field(default_factory=set)
     worst_usd: tuple[float, ...] = ()  # along the pool; weighed once
     worst_pico: tuple[int | None, ...] = ()
+    least_pico: tuple[int | None, ...] = ()  # the same for the shortest reply the policy allows, if it allows any
     able: tuple[bool, ...] = ()
     settled: asyncio.Event | None = None  # set when a call of the plan being run has ended
 
@@ -230,7 +231,7 @@ async def _ask(r: _Run, state: State, action: Call, node: int | None) -> Reply:
         _messages(state, action, shown),
         state.query,
         action.max_tokens,
-        action.least_tokens,
+        action.least_tokens or r.policy.least_tokens,
         state.query.options,
         sample=action.sample,
         shown=tuple(_model(state, i) for i in shown),
@@ -340,7 +341,11 @@ def _published(r: _Run, state: State) -> State:
     if not r.worst_usd:
         _weigh(r)
     once, fits = r.pool.rules.once, r.ledger.fits_pico
-    legal = tuple([able and fits(worst) for able, worst in zip(r.able, r.worst_pico, strict=True)])
+    most, most_usd = r.worst_pico, r.worst_usd
+    if r.least_pico:  # a call that does not fit may be shortened
+        most = tuple([w if fits(w) else least for w, least in zip(most, r.least_pico, strict=True)])
+        most_usd = tuple([math.inf if w is None else w / PICO for w in most])
+    legal = tuple([able and fits(worst) for able, worst in zip(r.able, most, strict=True)])
     if once and r.asked:
         legal = tuple([may and name not in r.asked for may, name in zip(legal, r.pool.members, strict=True)])
     return State(
@@ -350,7 +355,7 @@ def _published(r: _Run, state: State) -> State:
         state.budget_usd,
         state.steps,
         legal,
-        r.worst_usd,
+        most_usd,
         state.spent_usd,
         state.plan,
         state.focus,
@@ -370,6 +375,13 @@ def _weigh(r: _Run) -> None:
         able.append(short and (not needs or all(n in card.capabilities for n in needs)))
     r.worst_pico, r.able = tuple(worst), tuple(able)
     r.worst_usd = tuple([math.inf if w is None else w / PICO for w in worst])
+    if (shortest := r.policy.least_tokens) is not None:
+        r.least_pico = tuple(
+            [
+                worst_of(m, query, tokens_in, min(shortest, most_tokens_out(m.card, None, options)), options)
+                for m in r.pool.members.values()
+            ]
+        )
 
 
 def _surely_too_long(most_tokens: int, limit: int) -> bool:

@@ -68,6 +68,11 @@ class Policy(ABC):
     contexts: ClassVar[tuple[str, ...]] = ("query",)
 
     @property
+    def least_tokens(self) -> int | None:
+        """A reply may be shortened to so many tokens where the budget allows no more; None: never."""
+        return None
+
+    @property
     def random(self) -> bool:
         """Whether `decide` draws from its generator; the engine makes one only then."""
         return False

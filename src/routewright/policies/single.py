@@ -26,7 +26,15 @@ class Single(ArrayPolicy):
 
     class Config(Config):
         model: str = Field("", description="always this model; empty: as the scorer says, or the pool's first")
+        least_tokens: int | None = Field(
+            None, ge=1, description="shorten the reply to no less than this where the budget allows no more"
+        )
         epsilon: float = Field(0.0, ge=0, le=1, description="probability of exploring an allowed model at random")
+
+    @property
+    def least_tokens(self) -> int | None:
+        least: int | None = self.config.least_tokens
+        return least
 
     @property
     def random(self) -> bool:
