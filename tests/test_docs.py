@@ -103,11 +103,11 @@ def test_commands_parse(words: list[str]) -> None:
 def check_settings(values: dict[str, Any], place: str) -> None:
     if "policies" in values:
         from routewright.encoders import build_encoder
-        from routewright.scorers import build_scorer
+        from routewright.evaluate.multistep import check_part
 
         settings = parse(Settings, values, place)
         for part in settings.all_parts:
-            build_scorer(part.kind, part.options)
+            check_part(part)
         build_encoder(settings.encoder.kind, settings.encoder.options)
 
 

@@ -24,9 +24,8 @@ from routewright.evaluate.settings import Part, Settings, value_grid
 from routewright.outcomes import Outcomes, folds
 from routewright.scorers import build_scorer
 from routewright.scorers.choose import sweep
-from routewright.types import Floats, Forecast, Ints, Vectors
-
-INNER = 4  # folds of the training rows in which forecasts for a policy of several calls are made out of sample
+from routewright.scorers.held_out import out_of_sample
+from routewright.types import Floats, Forecast, Ints
 
 
 @dataclass(frozen=True)
@@ -112,7 +111,7 @@ def fit_job(
             forecast = scorer.forecast(target.queries, wanted)
         gap = np.zeros(0)
         if part.several or forecast is None:
-            both = None if forecast is None else (_out_of_sample(kind, train, vectors, job.seed), forecast)
+            both = None if forecast is None else (out_of_sample(kind, train, vectors, job.seed), forecast)
             course = follow(part, job.seed, train, target, both)
         else:
             course = Course(sweep(forecast, value_grid()).astype(np.int16))
@@ -133,19 +132,3 @@ def _errors(forecast: Forecast | None, target: Outcomes) -> tuple[float, float]:
         float(np.abs(np.log(np.maximum(forecast.cost_usd, 1e-12) / real)).mean()),
         float(((forecast.quality - target.quality) ** 2).mean()),
     )
-
-
-def _out_of_sample(kind: str, train: Outcomes, vectors: Vectors, seed: int) -> Forecast:
-    """What a scorer forecasts for training queries when it was fitted without their fold."""
-    fold = folds(train.groups, train.strata, INNER, seed)
-    quality, std, cost = (np.zeros(train.quality.shape) for _ in range(3))
-    allowed = np.ones(train.quality.shape, dtype=bool)
-    for k in range(INNER):
-        seen, rows = np.flatnonzero(fold != k), np.flatnonzero(fold == k)
-        scorer = build_scorer(kind, {}, seed)
-        scorer.fit(train.take(seen), vectors[seen])
-        made = scorer.forecast(train.take(rows).queries, vectors[rows])
-        quality[rows], std[rows], cost[rows] = made.quality, made.quality_std, made.cost_usd
-        if made.allowed is not None:
-            allowed[rows] = made.allowed
-    return Forecast(train.models, quality, std, cost, None, None if allowed.all() else allowed)
