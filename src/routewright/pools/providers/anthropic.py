@@ -24,7 +24,9 @@ from routewright.errors import ProviderError
 from routewright.pools.providers.anthropic_wire import STATUS, CannotTranslate, Translator, body_of, whole_as_openai
 from routewright.pools.providers.base import Ask, Completion, Delta, Provider
 from routewright.pools.providers.http import Endpoint, HttpConfig
-from routewright.pools.providers.wire import Assembler, Chunk, completion_of
+from routewright.pools.providers.wire import Assembler, Chunk, completion_of, decode
+
+_OBJECT = msgspec.json.Decoder(dict[str, Any])
 
 
 class Anthropic(Provider):
@@ -112,8 +114,8 @@ class Anthropic(Provider):
 
     def _read(self, data: bytes) -> dict[str, Any]:
         try:
-            return msgspec.json.decode(data, type=dict[str, Any])
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            return decode(_OBJECT, data)
+        except (ValueError, RecursionError) as error:
             raise self._malformed(f"{len(data)} bytes are no JSON object ({error})") from None
 
     def _chunks(self, translator: Translator, event: dict[str, Any]) -> list[Chunk]:

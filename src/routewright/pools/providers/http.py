@@ -12,6 +12,7 @@ A deadline for the whole call, retries and limits of concurrency are the caller'
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 import os
 import ssl
@@ -38,7 +39,7 @@ _DRAIN_S = 0.25  # seconds to wait for the end of a stream that said it is done,
 class HttpConfig(Config):
     """Options of every provider that speaks HTTP."""
 
-    base_url: str = Field(description="where the API is, up to the path's common part")
+    base_url: str = Field(description="where the API is, up to the common path")
     api_key_env: str = Field("", description="name of the environment variable that holds the key; empty: none is sent")
     headers: dict[str, str] = Field({}, repr=False, description="further fixed headers; not for keys")
     connect_s: float = Field(5.0, gt=0, description="deadline for a connection, seconds")
@@ -68,10 +69,12 @@ class Endpoint:
     def __init__(self, config: HttpConfig, path: str, name: str) -> None:
         url = URL(config.base_url)
         self._config = config
-        self._url = url.with_path(url.raw_path.rstrip("/") + path, encoded=True, keep_query=True)
-        self.address = str(self._url.with_user(None).with_query(None).with_fragment(None))  # these may hold secrets
+        login = base64.b64encode(f"{url.user}:{url.password or ''}".encode()).decode()
+        self._basic = {"Authorization": f"Basic {login}"} if url.user else {}
+        self._url = url.with_user(None).with_path(url.raw_path.rstrip("/") + path, encoded=True, keep_query=True)
+        self.address = str(self._url.with_query(None).with_fragment(None))  # a query may hold a secret
         self.where = f"{name} ({self.address})"  # begins every message
-        self._secrets = [*config.headers.values(), *self._url.query.values(), self._url.user, self._url.password]
+        self._secrets = [*config.headers.values(), *url.query.values(), url.user, url.password, login]
         self._sessions: WeakKeyDictionary[asyncio.AbstractEventLoop, aiohttp.ClientSession] = WeakKeyDictionary()
 
     def key(self) -> str:
@@ -100,7 +103,9 @@ class Endpoint:
         data = encode(body, self.where)
         try:
             session = await self._session()
-            async with session.post(self._url, data=data, headers=headers, allow_redirects=False) as answer:
+            async with session.post(
+                self._url, data=data, headers={**self._basic, **headers}, allow_redirects=False
+            ) as answer:
                 if not 200 <= answer.status < 300:
                     said = await self._error_body(answer)
                     raise fault_of_status(answer.status, said, answer.headers, self.where, self._redact(key))
@@ -242,7 +247,7 @@ def encode(body: Mapping[str, Any], where: str) -> bytes:
 def _is_json(data: bytes) -> bool:
     try:
         msgspec.json.decode(data, type=msgspec.Raw)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except ValueError:
         return False
     return True
 

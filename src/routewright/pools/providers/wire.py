@@ -12,8 +12,9 @@ Source: the OpenAI API reference, chat completions, objects `chat.completion` an
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
-from typing import Any, TypeGuard
+from typing import Any, TypeGuard, TypeVar
 
 import msgspec
 
@@ -62,6 +63,7 @@ class Chunk(msgspec.Struct):
     error: Any = None
 
 
+T = TypeVar("T")
 _WHOLE = msgspec.json.Decoder(Whole)
 _CHUNK = msgspec.json.Decoder(Chunk)
 
@@ -93,17 +95,27 @@ def chat_body(
 def read_whole(data: bytes, where: str) -> Whole:
     """Decode a reply; `ProviderError` of kind malformed if it is none."""
     try:
-        return _WHOLE.decode(data)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        return decode(_WHOLE, data)
+    except (ValueError, RecursionError) as error:
         raise malformed(where, f"the reply is no chat completion ({error})", data) from None
 
 
 def read_chunk(data: bytes, where: str) -> Chunk:
     """Decode an event of a stream; `ProviderError` of kind malformed if it is none."""
     try:
-        return _CHUNK.decode(data)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        return decode(_CHUNK, data)
+    except (ValueError, RecursionError) as error:
         raise malformed(where, f"an event of the stream is no chunk of a chat completion ({error})", data) from None
+
+
+def decode(decoder: msgspec.json.Decoder[T], data: bytes) -> T:
+    """Decode JSON. Half a surrogate pair, which has no place in UTF-8, becomes a question mark instead of an error."""
+    try:
+        return decoder.decode(data)
+    except msgspec.DecodeError as error:
+        if "surrogate" not in str(error):
+            raise
+        return decoder.decode(json.dumps(json.loads(data), ensure_ascii=False).encode("utf-8", "replace"))
 
 
 def malformed(where: str, said: str, data: bytes = b"") -> ProviderError:
