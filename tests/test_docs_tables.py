@@ -13,7 +13,11 @@ from routewright.cli.app import app
 from routewright.encoders import ENCODERS
 from routewright.outcomes import COLUMNS
 from routewright.outcomes.importers import IMPORTERS
+from routewright.policies.table import POLICIES
+from routewright.pools.config import CacheSettings, CallSettings, ModelEntry
+from routewright.pools.providers.table import PROVIDERS
 from routewright.scorers import SCORERS
+from routewright.tasks import METRICS
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -58,6 +62,39 @@ def test_every_policy_has_its_row(name: str) -> None:
         for key, field in scorer.Config.model_fields.items()
     }
     assert {key: value for key, value in stated.items() if key[0] == name} == real
+
+
+@pytest.mark.parametrize("name", POLICIES)
+def test_every_policy_of_several_calls_has_its_rows(name: str) -> None:
+    table = rows(section(page("reference/policies.md"), "Policies of several calls"))
+    assert sum(r[0] == name and len(r) == 4 and r[3].startswith(("yes", "no")) for r in table) == 1
+    stated = {r[1]: r[2] for r in table if r[0] == name and not r[3].startswith(("yes", "no"))}
+    real = {}
+    for key, field in POLICIES.load(name).Config.model_fields.items():
+        value = "required" if field.is_required() else field.get_default(call_default_factory=True)
+        real[key] = "none" if value in (None, (), "") else str(value)
+    assert stated == real
+
+
+@pytest.mark.parametrize(
+    ("title", "config"), [("Models", ModelEntry), ("Endpoints", CallSettings), ("Cache", CacheSettings)]
+)
+def test_every_key_of_a_pool_file_has_its_row(title: str, config: Any) -> None:
+    stated = [r[0] for r in rows(section(page("reference/pool.md"), title))[1:]]
+    assert stated == list(config.model_fields)
+
+
+@pytest.mark.parametrize("name", PROVIDERS)
+def test_every_provider_is_described(name: str) -> None:
+    text = page("reference/providers.md")
+    assert f"`{name}`" in text
+    for key in PROVIDERS.load(name).Config.model_fields:
+        assert f"`{key}`" in text, key
+
+
+@pytest.mark.parametrize("name", METRICS)
+def test_every_metric_has_its_row(name: str) -> None:
+    assert f"`{name}`" in page("reference/tasks.md")
 
 
 @pytest.mark.parametrize("name", ENCODERS)
