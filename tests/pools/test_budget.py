@@ -21,19 +21,18 @@ def test_pico_rounds_up_and_forgives_the_last_bits(usd: float, amount: int) -> N
     assert pico(usd) == amount
 
 
-@given(st.integers(0, 10**18))
-def test_pico_of_whole_picos_is_exact_up_to_a_thousand_dollars(amount: int) -> None:
-    """A float holds 53 bits: whole picos survive the way to USD and back up to 2**53 of them, 9,000 USD."""
-    if amount < 2**50:
-        assert pico(amount / PICO) == amount
-    else:
-        assert abs(pico(amount / PICO) - amount) <= amount >> 50
+@given(st.integers(0, 10**15))
+def test_pico_of_whole_picos_is_exact_up_to_a_dollar(amount: int) -> None:
+    """A float holds 53 bits: on the way to USD and back whole picos survive below 1 USD; above, one may be added."""
+    back = pico(amount / PICO)
+    assert back == amount if amount < PICO else amount <= back <= amount + 1
 
 
-@given(st.floats(0, 1e6))
-def test_pico_never_rounds_a_cost_down_by_more_than_a_thousandth(usd: float) -> None:
+@given(st.floats(0, 1000))
+def test_pico_rounds_up_but_for_a_thousandth(usd: float) -> None:
     exact = Fraction(usd) * PICO
-    assert exact - Fraction(1, 1000) - exact / 2**52 <= pico(usd) <= math.ceil(exact * (1 + Fraction(1, 2**52))) + 1
+    slack = exact / 2**52 + Fraction(1, 2000)
+    assert exact - slack <= pico(usd) <= math.ceil(exact + slack)
 
 
 @pytest.mark.parametrize("usd", [math.nan, math.inf, -math.inf, -1e-15, -1.0])

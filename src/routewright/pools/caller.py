@@ -37,6 +37,7 @@ from routewright.types import Attempt, Query, Reply, Usage
 if TYPE_CHECKING:
     from routewright.pools.pool import Member, Pool
 
+_MOST_TOKENS = 10**12  # a report above is no count of tokens
 OnDelta = Callable[[Delta | None], None]  # None: what was streamed so far is void, a new attempt begins
 
 
@@ -69,6 +70,7 @@ class _Running:
     charged: float = 0.0
     overrun: float = 0.0
     streamed: bool = False
+    pieces: list[str] = field(default_factory=list)  # of the attempt being streamed
     first_token: float | None = None
 
 
@@ -231,24 +233,17 @@ async def _ask(run: _Running, member: Member, priced: Priced) -> Completion:
 
 
 async def _streamed(run: _Running, parts: Any, on_delta: OnDelta) -> Completion:
-    text: list[str] = []
-    try:
-        async with contextlib.aclosing(parts):
-            async for part in parts:
-                if isinstance(part, Completion):
-                    return part
-                if run.first_token is None:
-                    run.first_token = time.perf_counter() - run.started
-                run.streamed = True
-                text.append(part.text)
-                on_delta(part)
-    except ProviderError as error:
-        if error.partial is None and text:
-            error.partial = Completion("".join(text))
-        raise
-    raise ProviderError(
-        "the stream ended without a whole reply", "cut", retryable=True, partial=Completion("".join(text))
-    )
+    run.pieces = []
+    async with contextlib.aclosing(parts):
+        async for part in parts:
+            if isinstance(part, Completion):
+                return part
+            if run.first_token is None:
+                run.first_token = time.perf_counter() - run.started
+            run.streamed = True
+            run.pieces.append(part.text)
+            on_delta(part)
+    raise ProviderError("the stream ended without a whole reply", "cut", retryable=True)
 
 
 async def _hedged(run: _Running, member: Member, priced: Priced) -> Completion:
@@ -268,17 +263,17 @@ async def _hedged(run: _Running, member: Member, priced: Priced) -> Completion:
                 tasks.add(asyncio.ensure_future(provider.complete(priced.ask)))
         while tasks:
             done, tasks = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-            for task in done:
+            for task in sorted(done, key=lambda t: t.exception() is not None):  # a good one first
                 if task.exception() is None or not tasks:
                     return task.result()
         raise AssertionError("unreachable")
     finally:
         for task in tasks:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        if second is not None:
+        if second is not None:  # before waiting for the other call to end, since that wait may be cancelled
             late = ProviderError("the hedge: one of two calls was not needed")
             _settle_failure(run, member, priced, second, began, late)
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def _settle_failure(
@@ -287,9 +282,9 @@ def _settle_failure(
     """Book an attempt that gave no reply: prompt and partial reply where the upstream may have worked, else nothing."""
     cost = 0.0
     if error.reached:
-        partial = error.partial.text if error.partial is not None else ""
+        partial = error.partial.text if error.partial is not None else "".join(run.pieces)
         usage = error.partial.usage if error.partial is not None else None
-        if usage is None:
+        if usage is None or not _plausible(usage, partial):
             prompt = min(estimate_prompt(priced.ask.messages, priced.ask.options), priced.tokens_in)
             usage = Usage(prompt, min(estimate_tokens(partial), priced.ask.max_tokens), estimated=True)
         known = error.partial.cost_usd if error.partial is not None else None
@@ -316,13 +311,19 @@ def _usage(done: Completion, priced: Priced) -> tuple[Usage, str]:
     said = done.usage
     if said is not None and said.estimated:
         return said, "usage estimated"
-    if said is not None and said.tokens_in > 0 and (said.tokens_out > 0 or not done.text):
+    if said is not None and _plausible(said, done.text):
         if said.tokens_in > priced.tokens_in + 4096 or said.tokens_out > priced.ask.max_tokens * 4 + 64:
             return said, f"upstream reports {said.tokens_in}+{said.tokens_out} tokens, more than it was asked for"
         return said, ""
     prompt = min(estimate_prompt(priced.ask.messages, priced.ask.options), priced.tokens_in)
     counted = Usage(prompt, min(max(1, estimate_tokens(done.text)), priced.ask.max_tokens), estimated=True)
     return counted, "no usage reported: estimated" if said is None else "implausible usage reported: estimated"
+
+
+def _plausible(said: Usage, text: str) -> bool:
+    """Whether a report can be one: counts, some prompt, and some reply where there is a text."""
+    counted = all(0 <= n <= _MOST_TOKENS for n in (said.tokens_in, said.tokens_out, said.tokens_cached))
+    return counted and said.tokens_in > 0 and (said.tokens_out > 0 or not text)
 
 
 def _reply(run: _Running, member: Member, done: Completion, usage: Usage, cached: bool = False) -> Reply:
