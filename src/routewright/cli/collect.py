@@ -48,7 +48,7 @@ def collect(
     keep_journal: Annotated[bool, typer.Option("--keep-journal", help="Keep the journal beside the table.")] = False,
 ) -> None:
     """Ask every model of a pool every query and score the replies; an interrupted run resumes."""
-    from routewright.collect.journal import Journal, journal_path
+    from routewright.collect.journal import Journal
     from routewright.collect.plan import make_plan
     from routewright.collect.queries import read_queries
     from routewright.collect.settings import Settings
@@ -56,8 +56,7 @@ def collect(
     from routewright.config import parse
     from routewright.pools.config import read_pool
 
-    journal_at = journal_path(out)
-    _refuse(out, journal_at.exists(), overwrite)
+    journal_at = _journal_of(out, overwrite)
     given = {
         "models": tuple(m.strip() for m in models.split(",") if m.strip()),
         "metric": metric,
@@ -86,16 +85,19 @@ def collect(
     console.print(f"{out}  {ended.progress.rows:,} rows")
 
 
-def _refuse(out: Path, resuming: bool, overwrite: bool) -> None:
-    """Refuse an --out that can not be written, or that would be replaced unasked, before anything is spent."""
+def _journal_of(out: Path, overwrite: bool) -> Path:
+    """The journal's path; an --out that can not be written, or would be replaced unasked, is refused."""
     from routewright.cli.show import refuse_out
+    from routewright.collect.journal import journal_path
     from routewright.errors import ConfigError
 
     if out.is_dir():
         raise ConfigError(f"--out {out} is a folder. Expected the name of a file, such as {out / 'table.parquet'}.")
     refuse_out(out.absolute().parent)
-    if out.exists() and not resuming and not overwrite:
+    journal = journal_path(out)
+    if out.exists() and not journal.exists() and not overwrite:
         raise ConfigError(f"--out {out} is there already. Expected a free name; add --overwrite to replace it.")
+    return journal
 
 
 def _run(plan: Plan, journal: Journal) -> Ended:

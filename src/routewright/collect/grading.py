@@ -7,6 +7,7 @@ a score: `--retry-failed` asks again.
 from __future__ import annotations
 
 import asyncio
+from dataclasses import dataclass
 
 from routewright.collect.health import IN_A_ROW
 from routewright.collect.plan import Plan
@@ -23,6 +24,16 @@ VERDICT_TOKENS = 256
 CODE_AT_ONCE = 2  # sandboxes
 
 
+@dataclass(frozen=True, slots=True)
+class Grade:
+    """A score; what was charged for it; whether it could not be had, and why."""
+
+    score: float
+    charged_pico: int = 0
+    failed: bool = False
+    note: str = ""
+
+
 class Grader:
     """Scores of replies; one metric a measure, built once."""
 
@@ -35,8 +46,8 @@ class Grader:
         self._in_a_row = 0
         self._code = asyncio.Semaphore(CODE_AT_ONCE)
 
-    async def grade(self, query: int, answer: str) -> tuple[float, str, int]:
-        """The score, a note if it failed, and what scoring was charged, pico-dollars."""
+    async def grade(self, query: int, answer: str) -> Grade:
+        """The grade of a reply to a query."""
         one, place = self.plan.asked[query], self.plan.measure_of[query]
         metric = self._metrics[place]
         try:
@@ -52,10 +63,10 @@ class Grader:
                     f"The judge {self.plan.settings.judge} failed {IN_A_ROW} times in a row, the last time with: {error} "
                     "Expected a judge that answers; when it does, go on with --retry-failed."
                 ) from None
-            return 0.0, f"failed: {error}", pico(error.cost_usd)
+            return Grade(0.0, pico(error.cost_usd), True, f"failed: {error}")
         if isinstance(metric, Judge):
             self._in_a_row = 0
-        return score.value, "", pico(score.cost_usd)
+        return Grade(score.value, pico(score.cost_usd))
 
     def worst_pico(self, query: int) -> int:
         """The most that scoring a reply to a query can cost, pico-dollars: two verdicts, each with its retries."""

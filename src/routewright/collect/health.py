@@ -52,6 +52,11 @@ class Ear(Breaker):
         super().done(error)
 
 
+def opens(breaker: Breaker) -> float:
+    """When an open breaker lets a call pass again, by `time.monotonic`; 0 if it is not open."""
+    return breaker.open_until if breaker.failures and breaker.in_a_row >= breaker.failures else 0.0
+
+
 def asked(reply: Reply, faults: list[ProviderError]) -> bool:
     """Whether any attempt was made at all: none is while a breaker is open."""
     return reply.error is None or bool(faults)
@@ -70,7 +75,7 @@ class Health:
     streak: int = 0
     held: list[Row] = field(default_factory=list)
     ill_since: float | None = None
-    pause_s: float = FIRST_PAUSE_S
+    pause_s: float = field(default_factory=lambda: FIRST_PAUSE_S)
     next_try: float = 0.0
     given_up: str = ""
     failures: Counter[int] = field(default_factory=Counter)

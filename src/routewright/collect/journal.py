@@ -95,20 +95,15 @@ class Journal:
             ConfigError: Another process has it open, it is of another collection (what differs is said), or is no journal.
         """
         fresh = not path.exists()
+        db: sqlite3.Connection | None = None
         try:
             db = sqlite3.connect(path, timeout=0.2, isolation_level=None, check_same_thread=False)
-            db.execute("pragma locking_mode = exclusive")
-            db.execute("pragma journal_mode = wal")
-            db.execute("pragma synchronous = full")
-            db.execute("begin immediate")  # takes the lock, for as long as the file is open
-            for statement in _TABLES.split(";\n"):
-                db.execute(statement)
-            kept = dict(db.execute("select key, value from meta").fetchall())
-            if not kept:
-                told = {"form": FORM, "facts": json.dumps(facts), "aside_pico": 0, "lost_pico": 0, "lost_calls": 0}
-                db.executemany("insert into meta values (?, ?)", told.items())
-            db.execute("commit")
-        except sqlite3.Error as error:
+            _compare(path, _begin(db, facts), json.loads(json.dumps(facts)))
+        except BaseException as error:
+            if db is not None:
+                db.close()
+            if not isinstance(error, sqlite3.Error):
+                raise
             if "locked" in str(error):
                 raise ConfigError(
                     f"{path} is in use: another process is collecting this table. Wait for it, or choose another --out."
@@ -118,8 +113,6 @@ class Journal:
                 f"{path} can not be {doing} ({error}). Expected a folder of yours, and a journal that `collect` wrote; move "
                 "the file away to begin anew."
             ) from None
-        if kept:
-            _compare(path, kept, json.loads(json.dumps(facts)))
         return cls(path, db)
 
     def __enter__(self) -> Journal:
@@ -256,6 +249,21 @@ class Journal:
 
     def _add(self, key: str, amount: int) -> None:
         self._db.execute("update meta set value = value + ? where key = ?", (amount, key))
+
+
+def _begin(db: sqlite3.Connection, facts: Mapping[str, Any]) -> dict[str, Any]:
+    """Lock the file for as long as it is open, make what is missing, and return its meta."""
+    for pragma in ("locking_mode = exclusive", "journal_mode = wal", "synchronous = full"):
+        db.execute(f"pragma {pragma}")
+    db.execute("begin immediate")
+    for statement in _TABLES.split(";\n"):
+        db.execute(statement)
+    if not db.execute("select count(*) from meta").fetchone()[0]:
+        told = {"form": FORM, "facts": json.dumps(facts), "aside_pico": 0, "lost_pico": 0, "lost_calls": 0}
+        db.executemany("insert into meta values (?, ?)", told.items())
+    kept = dict(db.execute("select key, value from meta").fetchall())
+    db.execute("commit")
+    return kept
 
 
 def _compare(path: Path, kept: Mapping[str, Any], facts: Mapping[str, Any]) -> None:

@@ -14,19 +14,18 @@ call does not fit although no other is out whose reservation could come back.
 from __future__ import annotations
 
 import asyncio
-import json
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 from routewright.collect.grading import Grader
-from routewright.collect.health import Ear, asked, listen, outage
+from routewright.collect.health import Ear, asked, listen, opens, outage
 from routewright.collect.journal import Journal, Lost, Row
 from routewright.collect.lanes import Asking, Lane, lanes_of
 from routewright.collect.plan import Plan
+from routewright.collect.rows import answered, failed
 from routewright.errors import BudgetExceeded, ProviderError, RoutewrightError
-from routewright.outcomes.importers.reading import text
-from routewright.pools.bounds import messages_of, price_usd
+from routewright.pools.bounds import messages_of
 from routewright.pools.budget import PICO, Ledger, pico
 from routewright.pools.caller import Request, price
 from routewright.pools.pool import Member, Pool, build_pool
@@ -60,8 +59,8 @@ def prepare(plan: Plan, journal: Journal) -> tuple[Progress, Lost]:
     lost = journal.settle_lost()
     if plan.settings.retry_failed:
         journal.forget_failed()
-    rows, failed = journal.counts()
-    return Progress(rows, plan.cells, failed, journal.spent_pico() / PICO), lost
+    rows, failures = journal.counts()
+    return Progress(rows, plan.cells, failures, journal.spent_pico() / PICO), lost
 
 
 async def collect(plan: Plan, journal: Journal, on_progress: OnProgress | None = None) -> Ended:
@@ -84,9 +83,9 @@ class _Collector:
         self.plan, self.journal, self.pool, self.on_progress = plan, journal, pool, on_progress
         self.before = journal.spent_pico()
         self.ledger = Ledger(_left_usd(plan.settings.budget_usd, self.before))
-        done, failed = journal.done(plan.cells)
+        done, failures = journal.done(plan.cells)
         self.lanes = lanes_of(plan, pool, done)
-        self.progress = Progress(sum(done), plan.cells, failed, self.before / PICO)
+        self.progress = Progress(sum(done), plan.cells, failures, self.before / PICO)
         self.grader = Grader(plan, pool, self.ledger)
         self.calls = 0  # out now
         self.stopped = ""
@@ -179,7 +178,11 @@ class _Collector:
         self.calls += 1
         try:
             reply = await self.pool.call(request, self.ledger)
-            row = await self._row(cell, reply) if reply.error is None else _failure(cell, reply)
+            row = failed(cell, reply)
+            if reply.error is None:
+                query, number, _ = self.plan.split(cell)
+                grade = await self.grader.grade(query, reply.text)
+                row = answered(cell, reply, self.plan.models[number], self.pool.member(reply.model).card, grade)
             if reply.error is not None and self.ledger.cap is not None and "does not fit the budget" in reply.error:
                 short = reply.error  # not the model's fault
         except BudgetExceeded as error:
@@ -196,10 +199,10 @@ class _Collector:
         health, breaker = model.health, model.member.endpoint.breaker
         if not asked(reply, faults):
             await self._put_back(model, cell, pico(reply.cost_usd))
-            health.fails(reply.error or "", breaker.open_until, None)
+            health.fails(reply.error or "", opens(breaker), None)
             return None
         if reply.error is not None and outage(faults):
-            health.fails(reply.error, breaker.open_until, row)
+            health.fails(reply.error, opens(breaker), row)
             return None
         rows, again = health.works()
         if rows or again:
@@ -227,31 +230,6 @@ class _Collector:
                 await self.journal.write(aside=(row.cell, row.spent_pico))
             else:
                 await self._commit(row)
-
-    async def _row(self, cell: int, reply: Reply) -> Row:
-        """The row of a reply; a fallback's is marked as such."""
-        query, number, _ = self.plan.split(cell)
-        score, note, graded = await self.grader.grade(query, reply.text)
-        own = reply.model == self.plan.models[number]
-        if not own:
-            note = (
-                f"answered by {reply.model}: {reply.attempts[0].error}" if reply.attempts else "answered by a fallback"
-            )
-        cost = price_usd(self.pool.member(reply.model).card, reply.usage) if reply.cached else reply.cost_usd
-        return Row(
-            cell,
-            score,
-            note.startswith("failed: "),
-            note[:300],
-            reply.usage.tokens_in,
-            reply.usage.tokens_out,
-            "estimated" if reply.usage.estimated else "provider",
-            cost,
-            pico(reply.cost_usd) + graded,
-            None if reply.cached else _latency_s(reply),
-            _attempts(reply) if len(reply.attempts) > 1 or not own else None,
-            text(reply.text),
-        )
 
     async def _over_cap(self, why: str) -> None:
         """A call does not fit: wait for one that is out to settle, and stop the run where none is."""
@@ -292,34 +270,6 @@ class _Collector:
 
 def _left_usd(budget_usd: float | None, spent: int) -> float:
     return math.inf if budget_usd is None else max(0, pico(budget_usd) - spent) / PICO
-
-
-def _failure(cell: int, reply: Reply) -> Row:
-    """A call that failed after all retries: score 0, and its bill."""
-    tried = reply.usage if reply.usage.tokens_in else None
-    return Row(
-        cell,
-        0.0,
-        True,
-        f"failed: {text(reply.error)}"[:300],
-        tried.tokens_in if tried else None,
-        tried.tokens_out if tried else None,
-        "estimated" if tried else "",
-        reply.cost_usd,
-        pico(reply.cost_usd),
-        _latency_s(reply),
-        _attempts(reply),
-        None,
-    )
-
-
-def _latency_s(reply: Reply) -> float:
-    """Seconds of the attempts; waits between them are ours, not the model's."""
-    return sum(attempt.latency_s for attempt in reply.attempts)
-
-
-def _attempts(reply: Reply) -> str:
-    return json.dumps([asdict(attempt) for attempt in reply.attempts])
 
 
 def _first(errors: ExceptionGroup[Exception]) -> Exception:
