@@ -14,7 +14,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-NAMES = ("decide", "evaluate", "scale", "peers")
+NAMES = ("decide", "engine", "evaluate", "scale", "peers", "collect")
 
 
 def main() -> None:

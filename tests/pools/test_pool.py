@@ -50,7 +50,12 @@ def write(path: Path, text: str) -> Path:
 def test_a_pool_file_is_read(tmp_path: Path) -> None:
     pool = load_pool(write(tmp_path / "pool.toml", GOOD))
     small, plain = pool.cards
-    assert (small.name, small.usd_per_mtok_cached, small.context_tokens, small.output_tokens) == ("small", 0.05, 8000, 500)
+    assert (small.name, small.usd_per_mtok_cached, small.context_tokens, small.output_tokens) == (
+        "small",
+        0.05,
+        8000,
+        500,
+    )
     assert small.capabilities == ("tools", "json")
     assert pool.member("small").endpoint.calls.concurrency == 3
     assert [m.card.name for m in pool.line_up("small")] == ["small", "plain"]

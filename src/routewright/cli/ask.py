@@ -112,7 +112,7 @@ def _tree(episode: Episode) -> Any:
     from rich.text import Text
     from rich.tree import Tree
 
-    from routewright.types import Answer, Call, Generate, Plan, Think
+    from routewright.types import Answer, Generate, Plan, Think
 
     tree = Tree(Text(f"episode {episode.trace_id[:8]}: {episode.stopped}"))
     branch = tree

@@ -15,7 +15,7 @@ import asyncio
 import math
 import os
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -54,6 +54,7 @@ class _Run:
     worst_pico: tuple[int | None, ...] = ()
     least_pico: tuple[int | None, ...] = ()  # the same for the shortest reply the policy allows, if it allows any
     able: tuple[bool, ...] = ()
+    tokens_in: int | None = None  # the query's, at most
     settled: asyncio.Event | None = None  # set when a call of the plan being run has ended
 
 
@@ -234,8 +235,9 @@ async def _ask(r: _Run, state: State, action: Call, node: int | None) -> Reply:
         action.least_tokens or r.policy.least_tokens,
         state.query.options,
         sample=action.sample,
-        shown=tuple(_model(state, i) for i in shown),
+        shown=tuple([_model(state, i) for i in shown]) if shown else (),
         role=action.role,
+        tokens_in=r.tokens_in if not shown and action.prompt is None else None,
     )
     r.asked.add(action.model)
     while True:
@@ -366,7 +368,7 @@ def _weigh(r: _Run) -> None:
     """What calling each model with the query costs at most, and whether it can at all: the same all episode long."""
     query = r.state.query
     options, needs = query.options, _needs(query)
-    tokens_in = most_tokens_in(messages_of(query), options)
+    r.tokens_in = tokens_in = most_tokens_in(messages_of(query), options)
     worst, able = [], []
     for member in r.pool.members.values():
         card = member.card
@@ -404,12 +406,12 @@ def _needs(query: Query) -> tuple[str, ...]:
     return tuple(needs)
 
 
-def _messages(state: State, action: Call, shown: Sequence[int]) -> Sequence[dict[str, object]]:
+def _messages(state: State, action: Call, shown: Sequence[int]) -> Sequence[Mapping[str, object]]:
     """What the model is sent: the prompt, or the query; after it the replies it is shown, as notes."""
     if action.prompt is not None:
-        base: list[dict[str, object]] = [{"role": "user", "content": action.prompt}]
+        base: list[Mapping[str, object]] = [{"role": "user", "content": action.prompt}]
     else:
-        base = [dict(m) for m in messages_of(state.query)]
+        base = list(messages_of(state.query))
     if not shown:
         return base
     notes = "\n\n".join(f"[{n}] {_text(state, i)}" for n, i in enumerate(shown, 1))

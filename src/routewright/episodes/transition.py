@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import replace
 
 from routewright.errors import EpisodeError
 from routewright.policies.observe import key_of
@@ -40,7 +39,8 @@ def transition(state: State, step: Step) -> State:
     elif step.node is None and isinstance(step.decision, Decision):
         plan = ()
     spent = state.spent_usd + (step.reply.cost_usd if step.reply is not None else 0.0)
-    return replace(state, steps=(*state.steps, step), plan=plan, focus=None, spent_usd=spent, legal=(), worst_usd=())
+    steps = (*state.steps, step)
+    return State(state.query, state.pool, state.value_usd, state.budget_usd, steps, (), (), spent, plan, None)
 
 
 def usable(state: State) -> list[int]:

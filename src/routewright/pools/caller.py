@@ -55,6 +55,7 @@ class Request:
     sample: int = 0
     shown: tuple[str, ...] = ()
     role: str = "answer"
+    tokens_in: int | None = None  # the prompt's bound, where it is known already
 
 
 @dataclass(slots=True)
@@ -86,7 +87,9 @@ class Priced:
 def price(member: Member, request: Request, remaining: int | None = None) -> Priced:
     """The attempt that `request` means for a model, its reply shortened to `remaining` where that is allowed."""
     card, options = member.card, request.options
-    tokens_in = most_tokens_in(request.messages, options)
+    tokens_in = request.tokens_in
+    if tokens_in is None:
+        tokens_in = most_tokens_in(request.messages, options)
     tokens_out = most_tokens_out(card, request.max_tokens, options)
     ask = Ask(
         member.upstream,
