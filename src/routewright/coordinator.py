@@ -34,7 +34,7 @@ from routewright.scorers.held_out import out_of_sample
 from routewright.types import Episode, Query
 
 if TYPE_CHECKING:
-    from routewright.episodes.engine import Sink
+    from routewright.episodes.running import Sink
     from routewright.pools.caller import OnDelta
     from routewright.pools.pool import Pool
 
