@@ -130,8 +130,9 @@ class Local(Provider):
             return stop.is_set()
 
         server = self._load()
-        if not stop.is_set():
-            server.handle_chat_completions(body, take)
+        if stop.is_set():  # closed while it waited
+            raise CancelledError
+        server.handle_chat_completions(body, take)
 
     def _load(self) -> Any:
         with self._lock:
