@@ -2,7 +2,7 @@
 
     write_tiny_gguf(tmp_path / "tiny.gguf", seed=1)
 
-The same seed gives the same bytes. About 0.3 MB; 2 layers of 64, a byte-level BPE of 256 bytes, a few merges and
+The same seed gives the same bytes. About 0.5 MB; 2 layers of 64, a byte-level BPE of 256 bytes, a few merges and
 three special tokens, a ChatML template, and a context of 2,048 tokens. Needs `gguf`.
 """
 

@@ -19,6 +19,7 @@ Messages = Sequence[Mapping[str, Any]]
 DEFAULT_OUTPUT = 1024  # tokens of reply where neither the request nor the card says
 IMAGE_TOKENS = 4096  # the most one image may count as
 _PER_MESSAGE, _PER_CALL = 16, 32  # tokens a chat template may add
+_PER_TOOLS = 1024  # what an upstream may write around tools or a format of its own accord
 _COUNTED = ("tools", "functions", "response_format")  # options that become part of the prompt
 _TOKEN = re.compile(r"[A-Za-z]{1,8}|[0-9]{1,3}|\n+|[^\sA-Za-z0-9]")
 
@@ -40,7 +41,7 @@ def most_tokens_in(messages: Messages, options: Mapping[str, Any]) -> int:
             total += len(msgspec.json.encode(slim)) + _PER_MESSAGE + IMAGE_TOKENS * images
     for name in _COUNTED:
         if name in options:
-            total += len(msgspec.json.encode(options[name]))
+            total += len(msgspec.json.encode(options[name])) + _PER_TOOLS
     return total
 
 
