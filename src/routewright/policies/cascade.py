@@ -38,8 +38,8 @@ from routewright.policies.base import ArrayPolicy, Wish, answer_last, answer_vot
 from routewright.policies.frontier import Frontier, frontier, join, search
 from routewright.policies.observe import Observation, key_of
 from routewright.policies.search import DEEPEST, NOBODY, Lists
-from routewright.policies.thresholds import search_thresholds
-from routewright.policies.verifier import Seen, Verifier, seen_of
+from routewright.policies.thresholds import search_thresholds, some_lists
+from routewright.policies.verifier import Seen, Verifier, fit_verifier, seen_of
 from routewright.types import Answer, Bools, Call, Decision, Floats, Forecast, Ints, State
 
 
@@ -56,7 +56,8 @@ class Cascade(ArrayPolicy):
             None, description="always the cheapest list of this validated mean quality"
         )
         budget_usd: float | None = Field(None, gt=0, description="always the best list of this mean cost per query")
-        rule: Literal["agreement", "verifier"] = Field("agreement", description="when to stop")
+        rule: Literal["agreement", "verifier"] = Field("agreement", description="when to stop; lists of both if fitted")
+        threshold: float | None = Field(None, ge=0, le=1, description="of the verifier, for a list named by hand")
         deepest: Literal[1, 3, 4] = Field(4, description="longest list that is searched")
         longest_of: int = Field(16, ge=4, le=48, description="models that lists of four are searched over")
         parts: int = Field(5, ge=2, le=20, description="parts of the queries for validated numbers")
@@ -67,6 +68,8 @@ class Cascade(ArrayPolicy):
                 raise ValueError(f"samples = {self.samples} needs exactly one of models, got {len(self.models)}")
             if len(set(self.models)) < len(self.models):
                 raise ValueError("models names a model twice; use samples for several replies of one model")
+            if (self.threshold is not None) != (bool(self.models) and self.rule == "verifier"):
+                raise ValueError('threshold belongs to rule = "verifier" with models named, and is needed there')
             return self
 
     def __init__(self, config: Any = None, seed: int = 0) -> None:
@@ -80,24 +83,30 @@ class Cascade(ArrayPolicy):
         quality, cost = outcomes.quality, outcomes.cost_usd
         keys = outcomes.keys if outcomes.keys is not None else np.full(quality.shape, -1)
         self._alone = np.stack([quality.mean(axis=0), cost.mean(axis=0)])
-        if self.config.models:
-            self._columns(outcomes.models)
-            return
         groups = len(np.unique(outcomes.groups))
         part = np.zeros(len(outcomes), dtype=np.int64)
         if groups >= 2:
             part = folds(outcomes.groups, outcomes.strata, min(self.config.parts, groups), self.seed)
+        elif self.config.rule == "verifier":
+            raise RoutewrightError("A verifier needs at least 2 different queries to be fitted on, got 1.")
+        if self.config.models:
+            columns = np.array(self._columns(outcomes.models))
+            if self.config.rule == "verifier":
+                given = _quality(forecast, outcomes.models)
+                starts = some_lists(columns, self.seed)
+                self.verifier = fit_verifier(replace(outcomes, keys=keys), given, columns, starts, part).verifier
+            return
         # Without keys nobody can be seen to agree, and longer lists only cost.
         deepest = self.config.deepest if outcomes.keys is not None else 1
         lists = search(quality, cost, keys, part, self.config.longest_of, deepest)
         self.frontier = frontier(lists)
-        if self.config.rule == "verifier" and groups >= 2:
+        if self.config.rule == "verifier":
             self._verify(replace(outcomes, keys=keys), forecast, lists, part)
 
     def _verify(self, outcomes: Outcomes, forecast: Forecast | None, lists: Lists, part: Ints) -> None:
         """Add lists with thresholds to the search, and keep the verifier they are meant for."""
-        mine = None if forecast is None else forecast.take(outcomes.models).quality
-        found = search_thresholds(outcomes, mine, lists, part, self.config.longest_of, self.seed)
+        given = _quality(forecast, outcomes.models)
+        found = search_thresholds(outcomes, given, lists, part, self.config.longest_of, self.seed)
         by_agreement = np.full((len(lists), DEEPEST - 1), np.nan)
         self.frontier = frontier(join(lists, found.lists), np.concatenate([by_agreement, found.thresholds]))
         self.verifier = found.fitted.verifier
@@ -107,7 +116,7 @@ class Cascade(ArrayPolicy):
         may, rows = obs.mask[:, :m], np.arange(n)
         members, thresholds = self._entries(obs)
         open_to = (members != NOBODY) & _at(may & ~obs.called, members)
-        agreed = (obs.usable & (obs.agree >= 2)).any(axis=1)
+        agreed = np.asarray((obs.usable & (obs.agree >= 2)).any(axis=1))
         following = members[rows, open_to.argmax(axis=1)]
         going_on = open_to.any(axis=1) & ~self._enough(obs, forecast, agreed, thresholds)
         # Nothing usable came of the list: the next best of the pool, if it was fitted; never by a list named by hand.
@@ -130,19 +139,23 @@ class Cascade(ArrayPolicy):
         limit = np.where((replies >= 1) & (replies < DEEPEST), limit, np.nan)
         rows = np.flatnonzero(np.isfinite(limit))
         enough = np.where(np.isnan(limit), agreed, False)
-        if len(rows) and self.verifier is not None:
+        if len(rows):
             seen = seen_of(obs)
             mine = Seen(seen.order[rows], seen.key[rows], seen.tokens_out[rows], seen.answer[rows])
-            given = None
-            if len(self.verifier.usual_log_odds):
-                if forecast is None:
-                    raise RoutewrightError(
-                        "This cascade was fitted with a scorer's forecasts and is to decide without. Give it the "
-                        "forecasts of the same scorer, or fit it without."
-                    )
-                given = forecast.quality[rows]
-            enough[rows] = self.verifier.probability(mine, given) >= limit[rows]
+            enough[rows] = self._probability(mine, forecast, rows) >= limit[rows]
         return enough
+
+    def _probability(self, seen: Seen, forecast: Forecast | None, rows: Ints) -> Floats:
+        if self.verifier is None:
+            raise RoutewrightError('cascade.rule = "verifier" needs a fitted verifier; call fit(outcomes) first.')
+        if not len(self.verifier.usual_log_odds):
+            return self.verifier.probability(seen, None)
+        if forecast is None:
+            raise RoutewrightError(
+                "This cascade was fitted with a scorer's forecasts and is to decide without. Give it the forecasts of the "
+                "same scorer, or fit it without."
+            )
+        return self.verifier.probability(seen, forecast.quality[rows])
 
     def _entries(self, obs: Observation) -> tuple[Ints, Floats]:
         """[B, 4] the list of each episode and [B, 3] its thresholds: the best entry whose first model may be asked."""
@@ -150,7 +163,8 @@ class Cascade(ArrayPolicy):
         if self.config.models:
             fixed = np.full(DEEPEST, NOBODY)
             fixed[: len(self.config.models)] = self._columns(obs.models)
-            return np.broadcast_to(fixed, (n, DEEPEST)), np.full((n, DEEPEST - 1), np.nan)
+            limit = np.nan if self.config.threshold is None else self.config.threshold
+            return np.broadcast_to(fixed, (n, DEEPEST)), np.full((n, DEEPEST - 1), limit)
         found = self.frontier
         if found is None or obs.models != self.models:
             raise RoutewrightError(
@@ -212,6 +226,10 @@ class Cascade(ArrayPolicy):
         self._alone = arrays["alone"]
         self.frontier = Frontier.of(arrays) if "members" in arrays else None
         self.verifier = Verifier.of(arrays) if "verifier.weights" in arrays else None
+
+
+def _quality(forecast: Forecast | None, models: tuple[str, ...]) -> Floats | None:
+    return None if forecast is None else forecast.take(models).quality
 
 
 def _at(values: Bools, members: Ints) -> Bools:

@@ -30,7 +30,7 @@ from numpy.typing import NDArray
 from routewright.encoders.base import Arrays
 from routewright.outcomes.dense import Outcomes
 from routewright.policies.observe import Observation, last, voted
-from routewright.types import Bools, Floats, Ints
+from routewright.types import Floats, Ints
 
 _RIDGE = 0.5  # per weight, in queries; 2 and 8 were worse on held-out queries of every table tried
 _STEPS = 30
@@ -120,8 +120,8 @@ class Verifier:
     @classmethod
     def of(cls, arrays: Mapping[str, NDArray[Any]]) -> Verifier:
         slope, offset = arrays["verifier.calibration"].tolist()
-        names = ("columns", "weights", "usual_log_tokens", "usual_log_odds")
-        return cls(*(arrays[f"verifier.{name}"] for name in names), slope, offset)
+        mine = {name: arrays[f"verifier.{name}"] for name in ("columns", "weights", "usual_log_tokens", "usual_log_odds")}
+        return cls(**mine, slope=slope, offset=offset)
 
 
 @dataclass(frozen=True)
@@ -151,7 +151,8 @@ def fit_verifier(
         part: [Q] part of each query, 0 .. F-1; F of at least 2.
     """
     tokens = np.nan_to_num(outcomes.tokens_out)
-    usual = np.log(np.maximum(tokens, 1.0)).mean(axis=0)
+    counted = np.maximum((tokens > 0).sum(axis=0), 1)
+    usual = np.log(np.maximum(tokens, 1.0)).sum(axis=0) / counted  # unknown lengths are neither long nor short
     odds = np.zeros(0) if forecast is None else log_odds(forecast).mean(axis=0)
     size = 1 + 3 * len(columns) + _OTHERS
     blank = Verifier(columns, np.zeros(size), usual, odds, 1.0, 0.0)
@@ -223,8 +224,3 @@ def calibration_error(p: Floats, y: Floats, bins: int = 10) -> float:
     order = np.argsort(p, kind="stable")
     groups = np.array_split(order, bins)
     return float(sum(abs(p[g].mean() - y[g].mean()) * len(g) for g in groups if len(g)) / len(p))
-
-
-def known(asked: Bools) -> Ints:
-    """The columns where anything is True."""
-    return np.flatnonzero(asked)
