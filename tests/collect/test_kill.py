@@ -15,22 +15,36 @@ from tests.collect.world import write_jsonl, write_pool
 
 CODE = "from routewright.cli import main; main()"
 KILLS = 6
-JOURNAL = ".t.parquet.collect.sqlite"
 
 
 def command(out: str) -> list[str]:
-    return [sys.executable, "-c", CODE, "collect", "q.jsonl", "--pool", "pool.toml", "--out", out, "--samples", "2"]
+    return [
+        sys.executable,
+        "-u",
+        "-c",
+        CODE,
+        "collect",
+        "q.jsonl",
+        "--pool",
+        "pool.toml",
+        "--out",
+        out,
+        "--samples",
+        "2",
+    ]
 
 
-def killed(folder: Path, rng: random.Random) -> bool:
-    """Start the command and kill it at a random moment after its journal exists; whether it was still running."""
-    process = subprocess.Popen(command("t.parquet"), cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    while process.poll() is None and not (folder / f"{JOURNAL}-wal").exists():
-        time.sleep(0.005)
-    time.sleep(rng.uniform(0.0, 1.2))
+def killed(folder: Path, rng: random.Random, early: bool) -> bool:
+    """Start the command and kill it at a random moment, `early` or once it asks; whether it was still running."""
+    process = subprocess.Popen(command("t.parquet"), cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    assert process.stdout is not None
+    if not early:
+        process.stdout.readline()  # says what will be asked, just before it is
+    time.sleep(rng.uniform(0.0, 1.0))
     running = process.poll() is None
     process.kill()
     process.wait()
+    process.stdout.close()
     return running
 
 
@@ -40,7 +54,7 @@ def test_killed_at_random_moments(tmp_path: Path) -> None:
     write_jsonl(tmp_path / "q.jsonl", 500)
     write_pool(tmp_path / "pool.toml", delay_s=0.02)
     assert subprocess.run(command("whole.parquet"), cwd=tmp_path, check=False).returncode == 0
-    kills = sum(killed(tmp_path, rng) for _ in range(KILLS))
+    kills = sum(killed(tmp_path, rng, early=i % 3 == 2) for i in range(KILLS))
     assert kills == KILLS
     assert not (tmp_path / "t.parquet").exists()
     ended = subprocess.run(command("t.parquet"), cwd=tmp_path, capture_output=True, text=True, check=False)

@@ -17,7 +17,7 @@ from routewright.collect.plan import make_plan
 from routewright.collect.queries import Asked
 from routewright.collect.run import collect, prepare
 from routewright.collect.settings import Settings
-from routewright.errors import PoolError, ProviderError, RoutewrightError
+from routewright.errors import PoolError, ProviderError, RoutewrightError, TableError
 from routewright.pools.budget import PICO
 from routewright.pools.providers.base import Ask, Completion
 from routewright.types import Query, Usage
@@ -119,7 +119,7 @@ def test_an_overrun_ends_a_capped_run(tmp_path: Path, monkeypatch: pytest.Monkey
     install(monkeypatch, Scripted(lambda ask, nth: Completion("0", Usage(10, 10**6))))
     ended = go(plan_of(50, "a", budget_usd=1.0, concurrency=1), tmp_path / "j")
     assert ended.progress.rows == 1
-    assert "billed" in ended.missing[0]
+    assert "billed 2 USD more than its call could cost" in ended.missing[0]
 
 
 # -- failures
@@ -235,6 +235,31 @@ def test_other_errors_come_through(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     with pytest.raises(PoolError, match="HERE_KEY"):
         go(plan, tmp_path / "j")
     assert len(kept(plan, tmp_path / "j")) == 3
+
+
+def test_a_full_disk_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    install(monkeypatch, Scripted(lambda ask, nth: "long " * 2000))
+    plan = plan_of(60)
+    with Journal.open(tmp_path / "j", plan.facts()) as journal:
+        journal._db.execute("pragma max_page_count = 60")
+        prepare(plan, journal)
+        with pytest.raises(TableError, match=r"can not be written .*full"):
+            asyncio.run(collect(plan, journal))
+    rows = len(kept(plan, tmp_path / "j"))
+    assert 0 < rows < 120
+    assert go(plan, tmp_path / "j").progress.rows == 120
+
+
+def test_a_paused_model_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("routewright.collect.run.TICK_S", 0.01)
+    monkeypatch.setattr("routewright.collect.health.FIRST_PAUSE_S", 0.2)
+    install(monkeypatch, Scripted(lambda ask, nth: ProviderError("down", "timeout") if nth <= 20 else None))
+    plan = plan_of(30, "a", concurrency=1)
+    notes = []
+    with Journal.open(tmp_path / "j", plan.facts()) as journal:
+        prepare(plan, journal)
+        asyncio.run(collect(plan, journal, lambda now: notes.append(now.note)))
+    assert "a paused" in notes
 
 
 # -- concurrency

@@ -148,7 +148,7 @@ def _shown(state: Progress) -> Iterator[Any]:
             if time.monotonic() - last < (0.1 if terminal else EVERY_S):
                 return
             last = time.monotonic()
-            note = f"{usd(now.spent_usd)} USD, {now.failed:,} failed"
+            note = ", ".join(filter(None, [f"{usd(now.spent_usd)} USD", f"{now.failed:,} failed", now.note]))
             bar(now.rows, now.total, note)
             if not terminal:
                 print(f"{now.rows:,} of {now.total:,} rows, {note}", file=sys.stderr, flush=True)

@@ -86,6 +86,7 @@ class Journal:
         self._aside: list[tuple[int, int]] = []
         self._gathering: asyncio.Future[None] | None = None
         self._writer: asyncio.Task[None] | None = None
+        self._broken: Exception | None = None
 
     @classmethod
     def open(cls, path: Path, facts: Mapping[str, Any]) -> Journal:
@@ -169,6 +170,8 @@ class Journal:
     ) -> asyncio.Future[None]:
         """Hand over an answered cell, a call about to be made (cell, pico-dollars at most), or a call that gave no row
         (cell, pico-dollars charged). It will be committed whatever becomes of the caller; the future says when it is."""
+        if self._broken is not None:
+            raise self._broken.with_traceback(None)
         if row is not None:
             self._rows.append(row)
         if intent is not None:
@@ -188,11 +191,14 @@ class Journal:
         await asyncio.shield(self.put(row, intent, aside))
 
     async def flush(self) -> None:
-        """Wait until nothing is left to be committed."""
+        """Wait until nothing is left to be committed; what could not be is an error."""
         while self._writer is not None and not self._writer.done():
             await asyncio.shield(self._writer)
+        if self._broken is not None:
+            raise self._broken.with_traceback(None)
 
     async def _write_all(self) -> None:
+        """Commit what has gathered, until nothing has; the first failure is the last commit."""
         loop = asyncio.get_running_loop()
         while self._gathering is not None:
             await asyncio.sleep(0)  # whoever is ready now joins this batch
@@ -201,14 +207,23 @@ class Journal:
             self._rows, self._intents, self._aside = [], [], []
             try:
                 await loop.run_in_executor(self._thread, self._commit, *work)
-            except BaseException as error:
-                if not batch.done():
-                    batch.set_exception(error)
+            except Exception as error:
+                self._broken = error
+                batch.set_exception(error)
                 batch.exception()  # seen, even if nobody waits any more
-                raise
+                return
             batch.set_result(None)
 
     def _commit(self, rows: list[Row], intents: list[tuple[int, int]], aside: list[tuple[int, int]]) -> None:
+        try:
+            self._commit_now(rows, intents, aside)
+        except sqlite3.OperationalError as error:
+            raise TableError(
+                f"{self.path} can not be written ({error}). Expected room on the disk; make some, and run the same command "
+                "again. What was committed is kept."
+            ) from None
+
+    def _commit_now(self, rows: list[Row], intents: list[tuple[int, int]], aside: list[tuple[int, int]]) -> None:
         db = self._db
         with db:
             db.execute("begin")

@@ -82,7 +82,11 @@ class Plan:
     def _card(self, entry: ModelEntry) -> dict[str, Any]:
         provider = self.pool.providers[entry.provider]
         card = entry.model_dump(mode="json", exclude={"name", "description", "capabilities", "concurrency", "provider"})
-        return {**card, "provider": provider.kind, "address": provider.options.get("base_url", "")}
+        return {
+            **card,
+            "provider": provider.kind,
+            "address": provider.options.get("base_url") or provider.options.get("path", ""),
+        }
 
 
 def make_plan(asked: Sequence[Asked], pool: PoolConfig, settings: Settings) -> Plan:

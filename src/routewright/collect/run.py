@@ -31,6 +31,8 @@ from routewright.pools.caller import Request, price
 from routewright.pools.pool import Member, Pool, build_pool
 from routewright.types import Reply
 
+TICK_S = 1.0
+
 
 @dataclass(slots=True)
 class Progress:
@@ -92,6 +94,7 @@ class _Collector:
         self.changed = asyncio.Event()
 
     async def run(self) -> Ended:
+        ticker = asyncio.create_task(self._tick())
         try:
             async with asyncio.TaskGroup() as group:
                 for lane in self.lanes:
@@ -99,10 +102,20 @@ class _Collector:
                         group.create_task(self._work(lane))
         except ExceptionGroup as errors:
             raise _first(errors) from None
+        finally:
+            ticker.cancel()
         for model in (m for lane in self.lanes for m in lane.models):
             await self._release(model)
         await self.journal.flush()
         return Ended(self.progress, tuple(self._missing()))
+
+    async def _tick(self) -> None:
+        """Tell how far it is even while nothing comes in, and for whom it waits."""
+        while True:
+            await asyncio.sleep(TICK_S)
+            ill = [m.member.card.name for lane in self.lanes for m in lane.models if m.health.ill]
+            self.progress.note = f"{', '.join(ill)} paused" if ill else ""
+            self.on_progress(self.progress)
 
     async def _work(self, lane: Lane) -> None:
         """One worker. A row in hand goes to the journal together with the next intent, or by itself before any wait."""
@@ -237,8 +250,14 @@ class _Collector:
             await self._wait(1.0)
             return
         if self.ledger.closed:
-            why = f"an upstream billed {self.ledger.overrun_usd:.3g} USD more than its call could cost, so nothing more is spent"
-        self.stopped = self.stopped or why
+            self.stopped = self.stopped or (
+                f"An upstream billed {self.ledger.overrun_usd:.3g} USD more than its call could cost, so nothing more was "
+                "spent. Check the pool's prices, then go on."
+            )
+        self.stopped = self.stopped or (
+            f"The cap of {self.plan.settings.budget_usd} USD is reached: "
+            f"{(self.before + self.ledger.spent) / PICO:.6g} USD are spent, and {why}. Raise --budget-usd."
+        )
 
     async def _wait(self, seconds: float) -> None:
         try:
@@ -252,12 +271,7 @@ class _Collector:
         self.changed = asyncio.Event()
 
     def _missing(self) -> list[str]:
-        out = []
-        if self.stopped:
-            spent, cap = self.progress.spent_usd, self.plan.settings.budget_usd
-            out.append(
-                f"The cap of {cap} USD is reached: {spent:.6g} USD are spent, and {self.stopped}. Raise --budget-usd."
-            )
+        out = [self.stopped] if self.stopped else []
         for lane in self.lanes:
             out += [
                 f"{model.member.card.name} could not be reached for {self.plan.settings.patience_s:g} s and is left out "
