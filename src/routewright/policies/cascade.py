@@ -211,9 +211,12 @@ class Cascade(ArrayPolicy):
     def reason(self, number: int, obs: Observation, row: int, forecast: Forecast | None) -> str:
         if number == answer_vote(obs):
             return "two replies agree"
+        members, thresholds = (x[row] for x in self._entries(obs))
         if number >= len(obs.models):
-            return "no two replies agree" if obs.usable[row].sum() > 1 else ""
-        members = self._entries(obs)[0][row]
+            replies = int(obs.usable[row].sum())
+            if 0 < replies < (members != NOBODY).sum() and np.isfinite(thresholds[replies - 1]):
+                return "the answer is likely right"
+            return "no two replies agree" if replies > 1 else ""
         return "list: " + ", ".join(obs.models[i] for i in members if i != NOBODY)
 
     def state(self) -> tuple[Arrays, Meta]:
