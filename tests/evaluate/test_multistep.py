@@ -195,6 +195,16 @@ def test_a_table_without_replies_goes_without_the_vote() -> None:
     assert set(made["policies"]) == {"ridge"}
 
 
+def test_where_nothing_asked_for_was_recorded_the_controls_are_left() -> None:
+    units, how = [Unit("world", world()), Unit("mute", world(name="mute", seed=1, keys=False))], settings("vote")
+    made = build(how, evaluate(units, how), None, [], {})
+    check_report(made)
+    tables: Any = made["tables"]
+    assert tables["mute"]["policies"] == {}
+    assert tables["mute"]["comparisons"]["reference"] == "blind"
+    assert "<b>vote</b>: not recorded: the replies were not kept (mute)" in render(made)
+
+
 def test_a_policy_neither_judged_nor_named_is_a_contradiction() -> None:
     broken = report("some without replies")
     del broken["tables"]["mute"]["not_recorded"]["vote"]
