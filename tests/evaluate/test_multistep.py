@@ -17,7 +17,7 @@ from routewright.evaluate.course import Course, Steps, join, one_model
 from routewright.evaluate.crossfit import Unit, fit_job, jobs_of
 from routewright.evaluate.multistep import DEPENDENT, INCOMPARABLE, NO_REPLIES, ONE_REPLY, check_part, not_recorded
 from routewright.evaluate.page import render
-from routewright.evaluate.report import build
+from routewright.evaluate.report import build, policy_json
 from routewright.evaluate.run import check, evaluate
 from routewright.evaluate.schema import check_report
 from routewright.evaluate.settings import Part, Settings, value_grid
@@ -93,6 +93,23 @@ def test_a_vote_is_charged_for_every_call_and_scores_what_won() -> None:
     assert collapse["share"] == pytest.approx({"a": 1 / 3, "b": 1 / 3, "c": 1 / 3})
     assert not collapse["collapsed"]
     assert result.policies["vote"].facts["cost_log_error"] is None
+
+
+def test_a_cascade_is_worth_what_agreement_is_worth() -> None:
+    """a, b, c, then `dear` where no two agree: 0.784 + 0.216 x 0.9 = 0.978 right for 0.026 a query.
+
+    The texts say nothing, so no scorer can beat the line: `dear` alone is right 0.9 of the time, for 0.1.
+    """
+    result = evaluate([Unit("world", world(400))], settings("ridge", "cascade", draws=200))[0]
+    cascade, ridge = result.policies["cascade"], result.policies["ridge"]
+    assert cascade.measures["top_quality"].mean == pytest.approx(0.978, abs=0.02)  # measured 0.975
+    assert cascade.measures["top_cost"].mean == pytest.approx(0.026, abs=0.006)  # measured 0.0276
+    gain = cascade.measures["gain_over_line"] - ridge.measures["gain_over_line"]
+    assert np.quantile(gain.draws, 0.025) > 0.07  # measured 0.105
+    saving: Any = policy_json(cascade, settings("cascade"))["saving_at_best_single"]
+    assert saving["mean"] > 0.6  # measured 0.72
+    collapse: Any = cascade.facts["collapse"]
+    assert collapse["calls_per_query"] == pytest.approx(2 + 0.51 + 0.216, abs=0.15)  # measured 2.78
 
 
 def test_the_vote_is_of_those_that_cost_least_on_average() -> None:
