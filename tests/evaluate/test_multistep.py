@@ -112,6 +112,16 @@ def test_a_cascade_is_worth_what_agreement_is_worth() -> None:
     assert collapse["calls_per_query"] == pytest.approx(2 + 0.51 + 0.216, abs=0.15)  # measured 2.78
 
 
+def test_a_test_table_is_played_by_what_was_fitted_on_the_training_table() -> None:
+    test = world(60, seed=5)
+    result = evaluate([Unit("world", world(), test)], settings("vote"))[0]
+    right = test.quality[:, :3].sum(axis=1)
+    expected = np.where(right >= 2, 1.0, test.quality[:, 0]).mean()
+    assert result.n_queries == 60
+    assert result.policies["vote"].frontier[0]["quality"] == pytest.approx(expected)
+    assert not_recorded(settings("vote"), [world(), replace(test, keys=None)])["vote"] == NO_REPLIES
+
+
 def test_the_vote_is_of_those_that_cost_least_on_average() -> None:
     """One dear reply of `a` does not make it a dear model."""
     data = world()
