@@ -15,7 +15,7 @@ from routewright.pools.providers.http import HttpConfig
 from routewright.pools.providers.table import PROVIDERS
 
 PAGE = (Path(__file__).parents[3] / "docs" / "reference" / "providers.md").read_text(encoding="utf-8")
-KINDS = ["openai", "anthropic", "local", "litellm", "echo"]
+KINDS = ["openai", "anthropic", "local", "litellm", "simulated", "echo"]
 
 
 def section(title: str) -> str:
@@ -70,4 +70,4 @@ def test_examples_can_be_built() -> None:
         for name, entry in tomllib.loads(block)["providers"].items():
             kind = entry.pop("kind")
             built.append(build_provider(kind, entry, name).kind)
-    assert sorted(built) == ["anthropic", "litellm", "local", "openai", "openai"]
+    assert sorted(built) == ["anthropic", "litellm", "local", "openai", "openai", "simulated"]

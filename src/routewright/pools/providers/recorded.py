@@ -15,7 +15,7 @@ from typing import Any, ClassVar, TypeAlias
 from routewright.config import Config
 from routewright.errors import PoolError, ProviderError, UnrecordedBranch
 from routewright.pools.providers.base import Ask, Completion, NoOptions, Provider
-from routewright.types import Usage
+from routewright.types import Query, Usage
 
 Key: TypeAlias = tuple[str, str, str, int, tuple[str, ...]]  # data set, query id, model, sample, shown
 
