@@ -120,7 +120,9 @@ class Verifier:
     @classmethod
     def of(cls, arrays: Mapping[str, NDArray[Any]]) -> Verifier:
         slope, offset = arrays["verifier.calibration"].tolist()
-        mine = {name: arrays[f"verifier.{name}"] for name in ("columns", "weights", "usual_log_tokens", "usual_log_odds")}
+        mine = {
+            name: arrays[f"verifier.{name}"] for name in ("columns", "weights", "usual_log_tokens", "usual_log_odds")
+        }
         return cls(**mine, slope=slope, offset=offset)
 
 
