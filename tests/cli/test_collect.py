@@ -117,6 +117,18 @@ def test_failed_calls_keep_the_journal(collect: Callable[..., Any], tmp_path: Pa
     assert not Path(JOURNAL).exists()
 
 
+def test_killed_between_table_and_journal(collect: Callable[..., Any]) -> None:
+    """The table is there and so is the whole journal: the same table again, and nothing is asked."""
+    assert collect("--keep-journal").code == 0
+    assert Path(JOURNAL).exists()
+    before = Path("t.parquet").read_bytes()
+    ran = collect()
+    assert ran.code == 0, ran.err
+    assert "40 are done" in ran.out
+    assert Path("t.parquet").read_bytes() == before
+    assert not Path(JOURNAL).exists()
+
+
 def test_lines_where_there_is_no_terminal(collect: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("routewright.cli.collect.EVERY_S", 0.0)
     lines = collect().err.splitlines()
