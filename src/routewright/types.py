@@ -73,7 +73,10 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """One try at a call: which endpoint was asked, what went wrong, what it cost. `note` tells what was odd."""
+    """One try at a call: which endpoint was asked, what went wrong, what it cost. `note` tells what was odd.
+
+    `kind` is the kind of the error (see `ProviderError`), or `budget` for an attempt that did not fit; empty for a success.
+    """
 
     model: str
     endpoint: str
@@ -81,6 +84,8 @@ class Attempt:
     cost_usd: float
     latency_s: float
     note: str = ""
+    kind: str = ""
+    status: int | None = None  # HTTP, of a failure
 
 
 @dataclass(frozen=True, slots=True)

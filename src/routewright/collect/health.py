@@ -16,11 +16,9 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from routewright.errors import ProviderError
 from routewright.pools.limits import Breaker
 from routewright.types import Reply
 
@@ -32,24 +30,6 @@ TRIES = 3
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 1.0, 15.0
 _OUTAGE = frozenset({"connect", "timeout", "server", "malformed", "cut", "rate_limit", "unavailable"})
 _NO_ENTRY = frozenset({401, 402, 403, 404})  # a wrong key, no credit, no such model: true of every call alike
-_FAULTS: ContextVar[list[ProviderError] | None] = ContextVar("faults", default=None)
-
-
-def listen() -> list[ProviderError]:
-    """A list that from now on gets the faults of this task's attempts, which a reply tells only as texts."""
-    faults: list[ProviderError] = []
-    _FAULTS.set(faults)
-    return faults
-
-
-class Ear(Breaker):
-    """A breaker that also writes every fault down for whoever listens: deadlines included, which no provider sees."""
-
-    def done(self, error: ProviderError | None) -> None:
-        heard = _FAULTS.get()
-        if error is not None and heard is not None:
-            heard.append(error)
-        super().done(error)
 
 
 def opens(breaker: Breaker) -> float:
@@ -57,14 +37,19 @@ def opens(breaker: Breaker) -> float:
     return breaker.open_until if breaker.failures and breaker.in_a_row >= breaker.failures else 0.0
 
 
-def asked(reply: Reply, faults: list[ProviderError]) -> bool:
+def asked(reply: Reply) -> bool:
     """Whether any attempt was made at all: none is while a breaker is open."""
-    return reply.error is None or bool(faults)
+    return reply.error is None or any(a.kind != "unavailable" for a in reply.attempts)
 
 
-def outage(faults: list[ProviderError]) -> bool:
+def outage(reply: Reply) -> bool:
     """Whether all that went wrong could befall any query."""
-    return all(fault.kind in _OUTAGE or fault.status in _NO_ENTRY for fault in faults)
+    return all(a.kind in _OUTAGE or a.status in _NO_ENTRY for a in reply.attempts if a.error)
+
+
+def unaffordable(reply: Reply) -> bool:
+    """Whether an attempt was left out because it did not fit the cap: not the model's fault."""
+    return any(a.kind == "budget" for a in reply.attempts)
 
 
 @dataclass(slots=True)

@@ -19,12 +19,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from routewright.collect.grading import Grader
-from routewright.collect.health import Ear, asked, listen, opens, outage
+from routewright.collect.health import asked, opens, outage, unaffordable
 from routewright.collect.journal import Journal, Lost, Row
 from routewright.collect.lanes import Asking, Lane, lanes_of
 from routewright.collect.plan import Plan
 from routewright.collect.rows import answered, failed
-from routewright.errors import BudgetExceeded, ProviderError, RoutewrightError
+from routewright.errors import BudgetExceeded, RoutewrightError
 from routewright.pools.bounds import messages_of
 from routewright.pools.budget import PICO, Ledger, pico
 from routewright.pools.caller import Request, price
@@ -68,8 +68,6 @@ def prepare(plan: Plan, journal: Journal) -> tuple[Progress, Lost]:
 async def collect(plan: Plan, journal: Journal, on_progress: OnProgress | None = None) -> Ended:
     """Ask whatever the journal has no row for. Cancelled, it leaves a journal that can be gone on with."""
     pool = build_pool(plan.pool)
-    for endpoint in {id(m.endpoint): m.endpoint for m in pool.members.values()}.values():
-        endpoint.breaker = Ear(endpoint.calls.breaker_failures, endpoint.calls.breaker_cooldown_s)
     collector = _Collector(plan, journal, pool, on_progress or (lambda _: None))
     try:
         return await collector.run()
@@ -185,7 +183,6 @@ class _Collector:
 
     async def _ask(self, model: Asking, cell: int, request: Request) -> Row | None:
         """The row of a cell, or None where there is none now: put back, or held until it is known what the failure was."""
-        faults = listen()
         reply: Reply | None = None
         short = ""
         self.calls += 1
@@ -196,8 +193,8 @@ class _Collector:
                 query, number, _ = self.plan.split(cell)
                 grade = await self.grader.grade(query, reply.text)
                 row = answered(cell, reply, self.plan.models[number], self.pool.member(reply.model).card, grade)
-            if reply.error is not None and self.ledger.cap is not None and "does not fit the budget" in reply.error:
-                short = reply.error  # not the model's fault
+            if reply.error is not None and unaffordable(reply):
+                short = reply.error
         except BudgetExceeded as error:
             short = str(error)
         finally:
@@ -206,15 +203,15 @@ class _Collector:
             await self._put_back(model, cell, 0 if reply is None else pico(reply.cost_usd))
             await self._over_cap(short)
             return None
-        return await self._sort(model, cell, reply, row, faults)
+        return await self._sort(model, cell, reply, row)
 
-    async def _sort(self, model: Asking, cell: int, reply: Reply, row: Row, faults: list[ProviderError]) -> Row | None:
+    async def _sort(self, model: Asking, cell: int, reply: Reply, row: Row) -> Row | None:
         health, breaker = model.health, model.member.endpoint.breaker
-        if not asked(reply, faults):
+        if not asked(reply):
             await self._put_back(model, cell, pico(reply.cost_usd))
             health.fails(reply.error or "", opens(breaker), None)
             return None
-        if reply.error is not None and outage(faults):
+        if reply.error is not None and outage(reply):
             health.fails(reply.error, opens(breaker), row)
             return None
         rows, again = health.works()

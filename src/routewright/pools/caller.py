@@ -139,6 +139,9 @@ async def call(pool: Pool, request: Request, ledger: Ledger, on_delta: OnDelta |
             except BudgetExceeded as exceeded:
                 if not run.attempts:
                     raise
+                run.attempts.append(
+                    Attempt(member.card.name, member.endpoint.name, str(exceeded), 0.0, 0.0, kind="budget")
+                )
                 return _failed(run, f"{error}; another attempt does not fit the budget ({exceeded})")
             except ProviderError as failure:
                 error = str(failure)
@@ -168,25 +171,26 @@ async def _attempt(run: _Running, member: Member) -> Reply:
         return _reply(run, member, kept, kept.usage or Usage(0, 0, estimated=True), cached=True)
     began = time.perf_counter()
     try:
-        endpoint.breaker.admit(endpoint.name)
+        probe = endpoint.breaker.admit(endpoint.name)
     except ProviderError as error:
-        _note(run, member, began, 0.0, str(error))
+        _note(run, member, began, 0.0, error)
         raise
     try:
         await endpoint.enter(member, priced.tokens_in + priced.ask.max_tokens)
     except BaseException:
-        endpoint.breaker.given_up()
+        endpoint.breaker.given_up(probe)
         raise
     try:
+        began = time.perf_counter()  # waiting for a turn is not the model's time
         hold = run.ledger.reserve_pico(priced.worst)
         if hold is None:
-            endpoint.breaker.given_up()
+            endpoint.breaker.given_up(probe)
             most = "any amount" if priced.worst is None else f"{priced.worst / PICO:.3g} USD"
             raise BudgetExceeded(f"{member.card.name} may cost {most}, {run.ledger.remaining_usd:.3g} USD are left")
-        done = await _booked(run, member, priced, hold, began)
+        done = await _booked(run, member, priced, hold, began, probe)
     finally:
         endpoint.leave(member)
-    endpoint.breaker.done(None)
+    endpoint.breaker.done(None, probe)
     usage, note = _usage(done, priced)
     cost = done.cost_usd if done.cost_usd is not None else price_usd(member.card, usage)
     charged, overrun = hold.settle(cost)
@@ -200,22 +204,22 @@ async def _attempt(run: _Running, member: Member) -> Reply:
     return _reply(run, member, done, usage)
 
 
-async def _booked(run: _Running, member: Member, priced: Priced, hold: Hold, began: float) -> Completion:
+async def _booked(run: _Running, member: Member, priced: Priced, hold: Hold, began: float, probe: bool) -> Completion:
     """Ask, and settle the reservation if it fails; a success is settled by the caller, who knows the usage."""
     breaker = member.endpoint.breaker
     try:
         return await _ask(run, member, priced)
     except ProviderError as error:
-        breaker.done(error)
+        breaker.done(error, probe)
         _settle_failure(run, member, priced, hold, began, error)
         raise
     except UnrecordedBranch:
         hold.release()
-        breaker.given_up()
+        breaker.given_up(probe)
         raise
     except BaseException:  # cancelled, or a defect: the upstream may have worked all the same
-        breaker.given_up()
-        _settle_failure(run, member, priced, hold, began, ProviderError("cancelled"))
+        breaker.given_up(probe)
+        _settle_failure(run, member, priced, hold, began, ProviderError("cancelled", "cancelled"))
         raise
 
 
@@ -274,7 +278,7 @@ async def _hedged(run: _Running, member: Member, priced: Priced) -> Completion:
         for task in tasks:
             task.cancel()
         if second is not None:  # before waiting for the other call to end, since that wait may be cancelled
-            late = ProviderError("the hedge: one of two calls was not needed")
+            late = ProviderError("the hedge: one of two calls was not needed", "cancelled")
             _settle_failure(run, member, priced, second, began, late)
         await asyncio.gather(*tasks, return_exceptions=True)
 
@@ -294,16 +298,17 @@ def _settle_failure(
         cost = price_usd(member.card, usage) if known is None else known
     charged, overrun = hold.settle(0.0 if math.isnan(cost) else cost)
     run.charged, run.overrun = run.charged + charged, run.overrun + overrun
-    _note(run, member, began, charged, str(error) or type(error).__name__, error.partial)
+    _note(run, member, began, charged, error)
 
 
-def _note(
-    run: _Running, member: Member, began: float, charged: float, error: str, partial: Completion | None = None
-) -> None:
+def _note(run: _Running, member: Member, began: float, charged: float, error: ProviderError) -> None:
     took = time.perf_counter() - began
-    if partial is not None and partial.latency_s is not None:
-        took = partial.latency_s
-    run.attempts.append(Attempt(member.card.name, member.endpoint.name, error[:300], charged, took))
+    if error.partial is not None and error.partial.latency_s is not None:
+        took = error.partial.latency_s
+    said = str(error)[:300] or error.kind
+    run.attempts.append(
+        Attempt(member.card.name, member.endpoint.name, said, charged, took, kind=error.kind, status=error.status)
+    )
 
 
 def _usage(done: Completion, priced: Priced) -> tuple[Usage, str]:

@@ -24,10 +24,13 @@ class Breaker:
         self.open_until = 0.0
         self._probing = False
 
-    def admit(self, endpoint: str) -> None:
-        """Pass, or raise `ProviderError` of kind `unavailable`. A call that was let in must report `done`."""
+    def admit(self, endpoint: str) -> bool:
+        """Pass, or raise `ProviderError` of kind `unavailable`; whether the call is the one that tries.
+
+        A call that was let in reports `done`, or `given_up` if nothing came of it either way.
+        """
         if not self.failures or self.in_a_row < self.failures:
-            return
+            return False
         wait = self.open_until - time.monotonic()
         if wait > 0 or self._probing:
             raise ProviderError(
@@ -36,18 +39,23 @@ class Breaker:
                 reached=False,
             )
         self._probing = True
+        return True
 
-    def done(self, error: ProviderError | None) -> None:
-        """Report a call's end; None is a success. A call that was cancelled reports nothing but `given_up`."""
-        self._probing = False
+    def done(self, error: ProviderError | None, probe: bool = False) -> None:
+        """Report a call's end; None is a success. A rate limit says nothing about health."""
+        self.given_up(probe)
+        if error is not None and error.kind == "rate_limit":
+            return
         if error is None or error.kind not in _OUTAGES:
             self.in_a_row = 0
             return
         self.in_a_row += 1
-        self.open_until = time.monotonic() + self.cooldown_s
+        if self.failures and self.in_a_row >= self.failures:
+            self.open_until = time.monotonic() + self.cooldown_s
 
-    def given_up(self) -> None:
-        self._probing = False
+    def given_up(self, probe: bool = False) -> None:
+        if probe:
+            self._probing = False
 
 
 class Gate:
