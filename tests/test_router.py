@@ -39,7 +39,8 @@ def test_what_is_loaded_is_what_was_saved(trained: Router, outcomes: Outcomes, t
     assert sorted(contents(tmp_path / "a" / "b" / "r")) == ["router.json", "router.safetensors"]
     assert again.models == trained.models == outcomes.models
     assert again.presets == trained.presets
-    assert again.about == {"table": "small", "queries": 120, "score_kind": "correct"}
+    about = {"table": "small", "queries": 120, "score_kind": "correct", "best_single": "sim-large"}
+    assert again.about == about
     assert (again.scorer.kind, again.encoder.kind, again.scorer.seed) == ("ridge", "hashing", 3)
     one, other = trained.forecast(QUERIES), again.forecast(QUERIES)
     for name in ("quality", "quality_std", "cost_usd"):

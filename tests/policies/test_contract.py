@@ -78,7 +78,9 @@ def test_it_never_passes_the_budget(name: str, budget_usd: float) -> None:
 def test_a_saved_one_decides_the_same(name: str) -> None:
     policy = fitted(name)
     again = restore_policy(name, *policy.state())
-    state = State(QUERY, scripted_pool(*(Scripted() for _ in range(4))).cards, 0.01, legal=(True,) * 4, worst_usd=(1e-4,) * 4)
+    state = State(
+        QUERY, scripted_pool(*(Scripted() for _ in range(4))).cards, 0.01, legal=(True,) * 4, worst_usd=(1e-4,) * 4
+    )
     rng = np.random.default_rng
     assert again.decide([state] * 3, rng(0)) == policy.decide([state] * 3, rng(0))
     assert again.models == policy.models

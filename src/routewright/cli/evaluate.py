@@ -126,9 +126,7 @@ def _show_one(title: str, part: Mapping[str, Any], labelled: set[str]) -> None:
     }
     calls = {name: policy["collapse"]["calls_per_query"] for name, policy in rows.items()}
     several = any(abs(n - 1) > 1e-9 for n in calls.values())
-    table = listing(
-        "policy", "gain over line", "saving %", "kept", "line saves %", *(["calls"] if several else [])
-    )
+    table = listing("policy", "gain over line", "saving %", "kept", "line saves %", *(["calls"] if several else []))
     for name, policy in rows.items():
         mark = "*" if name in labelled else ""
         at = policy["operating_point"]
