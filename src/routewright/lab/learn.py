@@ -1,0 +1,154 @@
+"""Training a lab model: next-token prediction on generated question and reply pairs, on a CPU, resumable.
+
+    loss = - mean over the reply's tokens of  log p(token | everything before it)
+
+Batches hold pairs of like length, so little is padding. AdamW; the rate rises over the first 2 % of steps and falls to a
+tenth along a cosine. Data is generated without end, so nothing is seen twice but facts. Needs torch (extra `train`).
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch.nn import functional as F
+
+from routewright.lab.llama import Llama, Shape
+from routewright.lab.tokenizer import Vocabulary
+
+Pair = tuple[str, str]  # what the model is shown, what it has to write
+Source = Callable[[np.random.Generator, int], Sequence[Pair]]  # n fresh pairs
+Progress = Callable[[int, int, float], None]  # step, of, loss
+_AHEAD = 4096  # pairs drawn and sorted by length at once
+
+
+@dataclass(frozen=True)
+class Course:
+    """How long and how fast."""
+
+    steps: int
+    tokens: int = 4096  # of a batch, padding included
+    rate: float = 2e-3
+    decay: float = 0.1
+    seed: int = 0
+    save_every_s: float = 60.0
+
+
+def train(
+    vocabulary: Vocabulary,
+    shape: Shape,
+    source: Source,
+    course: Course,
+    checkpoint: Path | None = None,
+    progress: Progress | None = None,
+) -> Llama:
+    """Train a model from scratch, or go on from its checkpoint; the same seeds give the same model on the same machine."""
+    model = Llama(shape, course.seed)
+    decayed = [p for p in model.parameters() if p.dim() == 2]
+    others = [p for p in model.parameters() if p.dim() != 2]
+    optimiser = torch.optim.AdamW(
+        [{"params": decayed, "weight_decay": course.decay}, {"params": others, "weight_decay": 0.0}],
+        lr=course.rate,
+        betas=(0.9, 0.95),
+    )
+    done = _resume(checkpoint, model, optimiser, shape, course)
+    batches = _batches(vocabulary, shape, source, course, done)
+    saved, running = time.monotonic(), math.nan
+    model.train()
+    for step in range(done, course.steps):
+        for group in optimiser.param_groups:
+            group["lr"] = course.rate * _schedule(step / course.steps)
+        tokens, wanted = next(batches)
+        logits = model(tokens)
+        loss = F.cross_entropy(logits.flatten(0, 1), wanted.flatten(), ignore_index=-1)
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimiser.step()
+        running = loss.item() if math.isnan(running) else 0.98 * running + 0.02 * loss.item()
+        if progress is not None and (step % 10 == 9 or step + 1 == course.steps):
+            progress(step + 1, course.steps, running)
+        if checkpoint is not None and time.monotonic() - saved > course.save_every_s:
+            _save(checkpoint, model, optimiser, step + 1, shape, course)
+            saved = time.monotonic()
+    if checkpoint is not None:
+        _save(checkpoint, model, optimiser, course.steps, shape, course)
+    return model
+
+
+def _schedule(done: float) -> float:
+    return done / 0.02 if done < 0.02 else 0.1 + 0.45 * (1 + math.cos(math.pi * (done - 0.02) / 0.98))
+
+
+def _batches(
+    vocabulary: Vocabulary, shape: Shape, source: Source, course: Course, skip: int
+) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    """Batches of pairs of like length: tokens [B, T] and the next token of each place [B, T], -1 where nothing is learnt.
+
+    Draw number k depends on the seed and k alone, so a resumed run goes on with fresh data.
+    """
+    draw = skip  # every draw makes several batches, so no draw is made twice
+    while True:
+        rng = np.random.default_rng((course.seed, draw))
+        draw += 1
+        pairs = source(rng, _AHEAD)
+        shown = vocabulary.encode([p for p, _ in pairs])
+        said = [[*ids, vocabulary.end] for ids in vocabulary.encode([r for _, r in pairs])]
+        rows = [(a, b) for a, b in zip(shown, said, strict=True) if len(a) + len(b) <= shape.context]
+        rows.sort(key=lambda row: len(row[0]) + len(row[1]))
+        ready: list[list[tuple[list[int], list[int]]]] = []
+        batch: list[tuple[list[int], list[int]]] = []
+        for row in rows:
+            length = len(row[0]) + len(row[1])
+            if batch and (len(batch) + 1) * length > course.tokens:
+                ready.append(batch)
+                batch = []
+            batch.append(row)
+        for i in rng.permutation(len(ready)):
+            yield _tensors(ready[i], vocabulary.pad)
+
+
+def _tensors(rows: Sequence[tuple[list[int], list[int]]], pad: int) -> tuple[torch.Tensor, torch.Tensor]:
+    length = max(len(a) + len(b) for a, b in rows) - 1
+    tokens = torch.full((len(rows), length), pad)
+    wanted = torch.full((len(rows), length), -1)
+    for i, (a, b) in enumerate(rows):
+        whole = torch.tensor(a + b)
+        tokens[i, : len(whole) - 1] = whole[:-1]
+        wanted[i, len(a) - 1 : len(whole) - 1] = whole[len(a) :]
+    return tokens, wanted
+
+
+def _save(path: Path, model: Llama, optimiser: Any, step: int, shape: Shape, course: Course) -> None:
+    """Whole or not at all; tensors only, so it is read without running any code."""
+    from routewright.outcomes.table import beside
+
+    facts = {
+        "model": model.state_dict(),
+        "optimiser": optimiser.state_dict(),
+        "step": step,
+        "for": _name(shape, course),
+    }
+    with beside(path) as temporary:
+        torch.save(facts, temporary)
+
+
+def _resume(path: Path | None, model: Llama, optimiser: Any, shape: Shape, course: Course) -> int:
+    if path is None or not path.exists():
+        return 0
+    facts = torch.load(path, weights_only=True)
+    if facts["for"] != _name(shape, course):
+        return 0  # a checkpoint of another recipe is no beginning of this one
+    model.load_state_dict(facts["model"])
+    optimiser.load_state_dict(facts["optimiser"])
+    return int(facts["step"])
+
+
+def _name(shape: Shape, course: Course) -> str:
+    return f"{shape} {course}"
