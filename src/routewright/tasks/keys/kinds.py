@@ -18,6 +18,7 @@ _BY_DATASET = {
     "mmlu_redux": "choice",
     "routellm_mmlu": "choice",
     "nq_open": "short",
+    "lab": "literal",  # numbers, and words with their case
 }
 _BY_TASK = {
     "math word problem": "number",
