@@ -252,10 +252,12 @@ def test_replies_are_read_when_asked_for(tmp_path: Path) -> None:
     )
     write(spoken, tmp_path / "spoken.parquet")
     write(frame.drop("response", strict=False), tmp_path / "mute.parquet")
-    paths = [tmp_path / "spoken.parquet", tmp_path / "mute.parquet"]
+    write(spoken.with_columns(pl.lit(None, dtype=pl.String).alias("response")), tmp_path / "empty.parquet")
+    paths = [tmp_path / f"{name}.parquet" for name in ("spoken", "mute", "empty")]
     assert all(u.train.keys is None for u in plan(paths).units)
     keys = {u.name: u.train.keys for u in plan(paths, keys=True).units}
     assert keys["mute"] is None
+    assert keys["empty"] is None, "a column of nulls keeps no replies"
     assert keys["stream"] is None
     assert keys["spoken"] is not None
     assert (keys["spoken"] >= 0).any()

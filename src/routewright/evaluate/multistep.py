@@ -46,7 +46,7 @@ def check_part(part: Part) -> None:
         return
     if part.kind not in SCORERS:
         error = UnknownName("policy", part.kind, [*SCORERS, *POLICIES])
-        error.args = (f"{error} Of these {', '.join(POLICIES)} make several calls, the others are scorers.",)
+        error.args = (f"{error} Of these {', '.join(POLICIES)} run episodes, the others are scorers.",)
         raise error
     if part.scorer:
         raise ConfigError(

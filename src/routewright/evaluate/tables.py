@@ -17,6 +17,7 @@ from routewright.errors import TableError
 from routewright.evaluate.crossfit import Unit
 from routewright.outcomes import Outcomes, Scan, load, normalise, read
 from routewright.outcomes.dense import concat
+from routewright.outcomes.table import collect
 
 STREAM = "stream"
 _SIMULATED = "simulated"
@@ -54,7 +55,7 @@ def plan(
 
     def open_all(paths: Sequence[Path]) -> list[Outcomes]:
         scans = [_open(p, reprice) for p in paths]
-        tables = [load(scan, models, keys=keys and "response" not in scan.absent) for scan in scans]
+        tables = [load(scan, models, keys=keys and _kept_replies(scan)) for scan in scans]
         names = [t.name for t in tables]
         for name in names:
             if names.count(name) > 1:
@@ -86,6 +87,13 @@ def plan(
 def _open(path: Path, reprice: Callable[[pl.LazyFrame], pl.LazyFrame] | None) -> Scan:
     scan = read(path)
     return scan if reprice is None else replace(scan, frame=reprice(scan.frame))
+
+
+def _kept_replies(scan: Scan) -> bool:
+    """Whether a table has the text of any reply; a column of nulls is as good as none."""
+    if "response" in scan.absent:
+        return False
+    return bool(collect(scan.frame.select(pl.col("response").is_not_null().any()), scan.path).item())
 
 
 def _pairs(trained: Sequence[Outcomes], tests: Sequence[Outcomes]) -> list[Unit]:
