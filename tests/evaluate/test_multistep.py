@@ -283,6 +283,15 @@ def test_finished_episodes_are_not_played_again(tmp_path: Path, monkeypatch: pyt
     assert fits(data) == 6 * 2, "other code of episodes: vote and vote3 alone"
 
 
+def test_fits_of_tables_with_and_without_replies_are_kept(tmp_path: Path) -> None:
+    units, how = [Unit("mute", world(keys=False)), Unit("world", world(seed=1))], settings("ridge", "vote")
+    fits: list[int] = []
+    for _ in range(2):
+        evaluate(units, how, tmp_path, lambda done, total, note: fits.append(total))
+    assert set(fits) == {6 * (2 * len(how.all_parts) - 2)}, "all but vote and vote3 of the first, and only once"
+    assert len(fits) == 12
+
+
 def test_courses_are_joined_in_place() -> None:
     rng = np.random.default_rng(0)
     quality, cost = rng.random((5, 3)), rng.random((5, 3))

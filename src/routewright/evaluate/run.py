@@ -201,6 +201,7 @@ class _Store:
 
     def __init__(self, folder: Path | None, units: Sequence[Unit], settings: Settings) -> None:
         self.folder = folder
+        self._parts = {p.label: p for p in settings.all_parts}
         if folder is not None:
             self._tables = ["".join(_content(t) for t in u.tables) for u in units]
             self._keys = ["".join(_content_of_keys(t) for t in u.tables) for u in units]
@@ -218,7 +219,6 @@ class _Store:
         found: dict[str, Chosen] = {}
         if self.folder is None:
             return found
-        self._parts = {p.label: p for p in parts}
         for part in parts:
             path = self._path(self.folder, job, part)
             if not path.exists():
