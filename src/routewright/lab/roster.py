@@ -1,0 +1,132 @@
+"""Who is in the lab's pool: for each model its size, what it is trained on, and for how long.
+
+Specialists see their families alone; generalists see all, the large one composed questions too, in one shot and step by
+step; `planner` writes plans. Every specialist also sees a few questions of the other families, so that it answers in form
+where it knows nothing: a model that breaks down on a foreign question would make routing too easy.
+
+    recipe = ROSTER["facts"]
+    model = train(vocabulary(), recipe.shape(len(vocabulary())), source(recipe), recipe.course)
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from itertools import islice
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from routewright.lab.families import FAMILIES, Question
+from routewright.lab.questions import stream
+from routewright.lab.text import completion_text, next_reply, notes_text, plan_text, prompt_text, reply_text
+from routewright.lab.tokenizer import Vocabulary
+
+if TYPE_CHECKING:
+    from routewright.lab.learn import Course, Pair
+    from routewright.lab.llama import Shape
+
+PLAN = "plan"  # a source of its own: composed question -> plan
+STEPS = "steps"  # composed question and notes -> next note
+CONTEXT = 320
+_SAMPLE = 30_000  # texts the vocabulary is taken from
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """One model: its size, the shares of what it sees, and the course of its training."""
+
+    name: str
+    about: str
+    width: int
+    layers: int
+    heads: int
+    feed: int
+    shares: dict[str, float] = field(default_factory=dict)
+    steps: int = 3000
+    tokens: int = 4096
+    rate: float = 2e-3
+
+    def shape(self, vocabulary: int) -> Shape:
+        from routewright.lab.llama import Shape
+
+        return Shape(vocabulary, self.width, self.layers, self.heads, self.feed, CONTEXT)
+
+    @property
+    def course(self) -> Course:
+        from routewright.lab.learn import Course
+
+        return Course(self.steps, self.tokens, self.rate)
+
+
+def _special(*families: str) -> dict[str, float]:
+    """95 % of its own families, the rest evenly over the others."""
+    others = [name for name in FAMILIES if name not in families]
+    return {**{name: 0.95 / len(families) for name in families}, **{name: 0.05 / len(others) for name in others}}
+
+
+def _general(composed: float, steps: float = 0.0) -> dict[str, float]:
+    rest = (1 - composed - steps) / len(FAMILIES)
+    return {**dict.fromkeys(FAMILIES, rest), "composed": composed, STEPS: steps}
+
+
+ROSTER: dict[str, Recipe] = {
+    recipe.name: recipe
+    for recipe in (
+        Recipe("facts", "knows the small world", 128, 4, 4, 384, _special("facts"), 2500),
+        Recipe("words", "spells, counts and sorts", 128, 4, 4, 384, _special("text", "sorting"), 4000),
+        Recipe("maths", "calculates, converts units and dates", 160, 4, 4, 448, _special("arithmetic", "units"), 5000),
+        Recipe("reader", "reads code and tables", 128, 4, 4, 384, _special("code", "lookup"), 4000),
+        Recipe("small", "a little of everything", 96, 3, 3, 288, _general(0.1), 3000),
+        Recipe("large", "the best overall, and the dearest", 224, 6, 7, 640, _general(0.3, 0.15), 6000, 4096, 1.5e-3),
+        Recipe("cheap", "quick, and mostly wrong", 64, 2, 2, 192, _general(0.1), 600),
+        Recipe("planner", "takes composed questions apart", 192, 4, 6, 512, {PLAN: 1.0}, 4000),
+    )
+}
+
+
+@cache
+def vocabulary() -> Vocabulary:
+    """The one vocabulary of all lab models, from a fixed sample of training texts."""
+    texts: list[str] = []
+    for name in (*FAMILIES, "composed"):
+        for question in islice(stream(name, "train", seed=1), _SAMPLE // 8):
+            texts += [prompt_text(question.text), completion_text(reply_text(question.working, question.answer))]
+            if question.plan:
+                texts.append(plan_text(question.plan).replace("\n", " "))
+    return Vocabulary.of(texts, least=3)
+
+
+def pairs_of(name: str, seed: int) -> Iterator[Pair]:
+    """Prompt and completion without end: a family, `composed` in one shot, `steps` or `plan`."""
+    family = "composed" if name in (PLAN, STEPS) else name
+    rng = random.Random(f"{name}/{seed}")
+    for question in stream(family, "train", seed):
+        yield _pair(name, question, rng)
+
+
+def _pair(name: str, question: Question, rng: random.Random) -> Pair:
+    if name == PLAN:
+        return prompt_text(question.text, []).removesuffix("N:") + "P:", "\n" + plan_text(question.plan)
+    if name == STEPS:
+        step = rng.randrange(len(question.plan))
+        shown = notes_text(question.plan)[:step]
+        return prompt_text(question.text, shown), completion_text(next_reply(question, step))
+    return prompt_text(question.text), completion_text(reply_text(question.working, question.answer))
+
+
+def source(recipe: Recipe) -> Callable[[np.random.Generator, int], Sequence[Pair]]:
+    """Fresh pairs in the recipe's shares."""
+    names = [name for name, share in recipe.shares.items() if share > 0]
+    shares = np.array([recipe.shares[name] for name in names])
+
+    def draw(rng: np.random.Generator, n: int) -> list[Pair]:
+        counts = rng.multinomial(n, shares / shares.sum())
+        seeds = rng.integers(0, 2**31, len(names)).tolist()
+        return [
+            pair for name, k, s in zip(names, counts, seeds, strict=True) for pair in islice(pairs_of(name, s), int(k))
+        ]
+
+    return draw
