@@ -22,9 +22,10 @@ from routewright.lab.world import Split, entities, entity_split, part
 NAME = "composed"
 _TRIES = 1_000
 _WEIGHTS = (0.3, 0.4, 0.3)  # of two, three and four steps
-_ORDERS = expand(("[Tell me|Find|Give me|Work out|I want to know] <x>.", "[Can you find|Do you know] <x>?"))
-_ENDS = expand(("What [is the result|do you get|comes out]?",))
-_BEGINS = ("Take", "Start with", "Begin with", "First find")
+ORDERS = expand(("[Tell me|Find|Give me|Work out|I want to know] <x>.", "[Can you find|Do you know] <x>?"))
+ENDS = expand(("What [is the result|do you get|comes out]?",))
+BEGINS = ("Take", "Start with", "Begin with", "First find")
+JOINTS = (", then ", ", next ")
 
 
 def make(rng: random.Random, split: Split) -> Question:
@@ -171,7 +172,7 @@ def _ask_last(shape: Shape, settings: Sequence[Values], rng: random.Random) -> s
 
 
 def _order(shape: Shape, settings: Sequence[Values], rng: random.Random) -> str:
-    return put(rng.choice(_ORDERS), {"x": _noun(shape, settings, len(shape.links) - 1, rng)})
+    return put(rng.choice(ORDERS), {"x": _noun(shape, settings, len(shape.links) - 1, rng)})
 
 
 def _tail(shape: Shape, settings: Sequence[Values], rng: random.Random) -> str:
@@ -186,11 +187,11 @@ def _take_last(shape: Shape, settings: Sequence[Values], rng: random.Random) -> 
     last = len(shape.links) - 1
     if not Shape(shape.links[:-1]).nests:
         return _in_turn(shape, settings, rng)
-    return f"{rng.choice(_BEGINS)} {_noun(shape, settings, last - 1, rng)}, then {_do(shape, settings, last, rng)}. {rng.choice(_ENDS)}"
+    return f"{rng.choice(BEGINS)} {_noun(shape, settings, last - 1, rng)}, then {_do(shape, settings, last, rng)}. {rng.choice(ENDS)}"
 
 
 def _in_turn(shape: Shape, settings: Sequence[Values], rng: random.Random) -> str:
     """The first step as a noun phrase, every other as an order."""
-    joint = rng.choice((", then ", ", next "))
+    joint = rng.choice(JOINTS)
     orders = "".join(joint + _do(shape, settings, i, rng) for i in range(1, len(shape.links)))
-    return f"{rng.choice(_BEGINS)} {_noun(shape, settings, 0, rng)}{orders}. {rng.choice(_ENDS)}"
+    return f"{rng.choice(BEGINS)} {_noun(shape, settings, 0, rng)}{orders}. {rng.choice(ENDS)}"

@@ -30,7 +30,7 @@ NAMES = [
     "Ivan",
     "Jane",
     "Karl",
-    "Lena",
+    "Lea",
     "Lars",
     "Mia",
     "Nina",
@@ -184,7 +184,7 @@ FAMILY = Family(
     (
         Operation(
             "number_cell",
-            _asked("What is the <c> of <n>?", "Which <c> has <n>?"),
+            _asked("What is the <c> of <n>?", "Which <c> has <n>?", "What <c> has <n>?"),
             "<c> of <n>",
             _SLOTS,
             _cell,

@@ -27,6 +27,7 @@ LENGTHS = dict(
     zip(MONTHS, ["31", "28", "31", "30", "31", "30", "31", "31", "30", "31", "30", "31"], strict=True)
 )  # of a common year
 LARGEST = 99
+CHAINED = ("km", "hours", "weeks")  # conversions that composed questions use; the others would crowd out the rest
 # name: the large unit, the small one, how many of it, the largest number asked about
 _CONVERSIONS = {
     "km": ("kilometers", "meters", 1000, 99),
@@ -88,7 +89,7 @@ def _conversion(name: str) -> tuple[Operation, Operation]:
         lambda values: f"{name}/{values['x']}",
         _by_size,
         takes=("number",),
-        gives="number",
+        gives="total" if name in CHAINED else "",  # too large to go on with
         nouns=(f"the number of {small} in as many {large} as <x>",),
         finals=(f"How many {small} are in as many {large} as <x>?",),
         does=(f"take it as {large} and change that to {small}",),
