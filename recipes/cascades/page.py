@@ -1,4 +1,4 @@
-"""Write the last section of docs/results.md: `python recipes/cascades/page.py REPORT.json >> docs/results.md`.
+"""Write the last section of docs/results.md: `python recipes/cascades/page.py REPORT.json [STREAM.json] >> docs/results.md`.
 
 Every number comes from the report; only the prose is fixed.
 """
@@ -190,6 +190,30 @@ def votes(report: Block) -> None:
         row(name, *cells)
 
 
+def stream(report: Block) -> None:
+    """Another report, whose headline is one stream of several tables."""
+    part, reference = report, report["comparisons"]["reference"]
+    single = part["controls"]["best_single"]
+    print("\n### One fit for several tables\n")
+    print(
+        f"{', '.join(part['pooled']['tables'])} as one stream of {part['pooled']['queries']} queries over the "
+        f"{len(part['tables'][part['pooled']['kind']]['models'])} models they share; {report['settings']['seeds']} seeds. Best single "
+        f"model: {100 * single['quality']['mean']:.1f}% @ {usd(single['cost_usd']['mean'])}.\n"
+    )
+    header("policy", "gain over line", f"{reference} minus it", "saving", "quality kept", "calls there")
+    for name, policy in sorted(part["policies"].items(), key=lambda item: -item[1]["gain_over_line"]["mean"]):
+        against = part["comparisons"]["others"].get(name)
+        proven = policy["saving_at_best_single"]
+        row(
+            name,
+            points(policy["gain_over_line"]),
+            "" if against is None else points(against["difference"]),
+            "not proven" if proven is None else f"{100 * proven['mean']:.0f}%",
+            points(policy["operating_point"]["difference_to_best_single"]),
+            f"{policy['collapse_at_best_single']['calls_per_query']:.2f}",
+        )
+
+
 def sections(report: Block) -> list[tuple[str, Block]]:
     """Every table, and the pooled figures last."""
     return [*report["tables"].items(), (f"**pooled** ({report['pooled']['kind']})", report)]
@@ -205,6 +229,8 @@ def main() -> None:
     savings(report, [*cascades, "routewright"])
     frontiers(report, [*cascades, "routewright"])
     votes(report)
+    for path in sys.argv[2:]:
+        stream(json.loads(Path(path).read_text(encoding="utf-8")))
 
 
 if __name__ == "__main__":
