@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any, cast
+from typing import cast
 
 import numpy as np
 
@@ -21,7 +21,6 @@ from routewright.evaluate.settings import Part, Settings, value_grid
 from routewright.outcomes import Outcomes
 from routewright.policies.base import ArrayPolicy, build_policy
 from routewright.policies.table import POLICIES
-from routewright.policies.vote import Vote
 from routewright.scorers import SCORERS, build_scorer
 from routewright.types import Forecast
 
@@ -91,7 +90,7 @@ def follow(
     Args:
         forecasts: For policies that use one: of the training rows, by scorers that had not seen them, and of the target.
     """
-    policy = cast(ArrayPolicy, build_policy(part.kind, _options(part, train), seed))
+    policy = cast(ArrayPolicy, build_policy(part.kind, part.options, seed))
     policy.fit(train, None if forecasts is None else forecasts[0])
     # The most a call can cost is what training showed: the target's own maxima are not the policy's to know.
     world = replace(world_of(target), worst=world_of(train).worst)
@@ -119,12 +118,3 @@ def follow(
             np.concatenate([p.asked for p in played]).reshape(*shape, len(world.models)),
         ),
     )
-
-
-def _options(part: Part, train: Outcomes) -> dict[str, Any]:
-    """A vote of the k cheapest means those that cost least on the training queries, as nobody knows a table's prices."""
-    if part.kind != Vote.kind or part.options.get("models"):
-        return part.options
-    k = build_policy(part.kind, part.options).config.k
-    cheapest = np.argsort(train.cost_usd.mean(axis=0), kind="stable")[:k]
-    return {**part.options, "models": [train.models[i] for i in cheapest]}

@@ -29,7 +29,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
-from routewright.config import Config
+from routewright import config
 from routewright.encoders.base import Arrays, Meta
 from routewright.errors import RoutewrightError, UnknownName
 from routewright.outcomes.dense import Outcomes
@@ -49,7 +49,7 @@ class Cascade(ArrayPolicy):
     kind = "cascade"
     summary = "asks cheap models first and goes on until two replies agree or the answer is likely right"
 
-    class Config(Config):
+    class Config(config.Config):
         models: tuple[str, ...] = Field((), max_length=DEEPEST, description="the list by hand; empty: fitted")
         samples: int = Field(1, ge=1, le=64, description="replies of the one model named, live pools only")
         target_quality: float | None = Field(

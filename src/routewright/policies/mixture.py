@@ -14,7 +14,7 @@ from typing import ClassVar
 import numpy as np
 from pydantic import Field
 
-from routewright.config import Config
+from routewright import config
 from routewright.errors import ConfigError
 from routewright.policies.base import Policy, Wish
 from routewright.types import Answer, Call, Decision, Plan, State
@@ -27,7 +27,7 @@ class Mixture(Policy):
     summary = "several models propose side by side, one writes the answer from their replies"
     contexts: ClassVar[tuple[str, ...]] = ("query", "transcript")
 
-    class Config(Config):
+    class Config(config.Config):
         proposers: tuple[str, ...] = Field((), description="who proposes; empty: the two cheapest of the pool")
         aggregator: str = Field("", description="who answers; empty: the dearest of the pool")
 

@@ -14,7 +14,7 @@ from typing import ClassVar
 import numpy as np
 from pydantic import Field
 
-from routewright.config import Config
+from routewright import config
 from routewright.errors import ConfigError
 from routewright.policies.base import Policy, Wish
 from routewright.types import Answer, Call, Decision, State
@@ -27,7 +27,7 @@ class Pipeline(Policy):
     summary = "a fixed sequence of models, each improving on the replies before it"
     contexts: ClassVar[tuple[str, ...]] = ("query", "transcript")
 
-    class Config(Config):
+    class Config(config.Config):
         models: tuple[str, ...] = Field(min_length=1, description="the sequence, names of the pool")
 
     def decide(self, states: Sequence[State], rng: np.random.Generator) -> list[Wish]:
@@ -59,7 +59,7 @@ class SelfRefine(Pipeline):
     kind = "self_refine"
     summary = "one model answers, then refines its own answer a number of times"
 
-    class Config(Config):
+    class Config(config.Config):
         model: str = Field("", description="the model; empty: the first of the pool")
         rounds: int = Field(1, ge=0, le=16, description="refinements after the first answer")
 

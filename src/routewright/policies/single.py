@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 from pydantic import Field
 
-from routewright.config import Config
+from routewright import config
 from routewright.policies.base import ArrayPolicy, Wish, answer_last
 from routewright.policies.observe import Observation
 from routewright.types import Answer, Call, Decision, Floats, Forecast, Ints, State
@@ -24,7 +24,7 @@ class Single(ArrayPolicy):
     kind = "single"
     summary = "one call to the model that the scorer chooses; the next best if it fails"
 
-    class Config(Config):
+    class Config(config.Config):
         model: str = Field("", description="always this model; empty: as the scorer says, or the pool's first")
         least_tokens: int | None = Field(
             None, ge=1, description="shorten the reply to no less than this where the budget allows no more"

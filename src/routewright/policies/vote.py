@@ -8,12 +8,15 @@ Reference: Wang et al. 2022 (self-consistency), arXiv:2203.11171, for samples of
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field
 
-from routewright.config import Config
+from routewright import config
+from routewright.encoders.base import Arrays, Meta
 from routewright.errors import ConfigError
 from routewright.outcomes.dense import Outcomes
 from routewright.policies.base import ArrayPolicy, Wish, answer_vote, certain
@@ -27,14 +30,27 @@ class Vote(ArrayPolicy):
     kind = "vote"
     summary = "asks k models (or one k times) side by side and takes the majority"
 
-    class Config(Config):
+    class Config(config.Config):
         models: tuple[str, ...] = Field((), description="who votes; empty: the k cheapest of the pool")
         k: int = Field(3, ge=1, le=64, description="voters where none are named, or samples of one model")
         samples: bool = Field(False, description="k samples of the one model named, not one reply each of several")
 
+    def __init__(self, config: Any = None, seed: int = 0) -> None:
+        super().__init__(config, seed)
+        self._cost: Floats = np.zeros(0)  # mean cost of each model of `models`, if fitted
+
     def fit(self, outcomes: Outcomes, forecast: Forecast | None = None) -> None:
+        """Find the k cheapest by what they cost on average; unfitted, a pool's prices decide."""
         super().fit(outcomes, forecast)
-        self._voters(outcomes.models, outcomes.cost_usd.mean(axis=0))
+        self._cost = outcomes.cost_usd.mean(axis=0)
+        self._voters(outcomes.models, self._cost)
+
+    def state(self) -> tuple[Arrays, Meta]:
+        arrays, meta = super().state()
+        return {**arrays, "cost_usd": self._cost}, meta
+
+    def restore(self, arrays: Mapping[str, NDArray[Any]], own: Mapping[str, Any]) -> None:
+        self._cost = arrays["cost_usd"]
 
     def _voters(self, models: tuple[str, ...], cost: Floats) -> list[int]:
         named = self.config.models
@@ -43,6 +59,8 @@ class Vote(ArrayPolicy):
             raise ConfigError(f"vote.models names {missing[0]!r}, which is not in the pool: {', '.join(models)}.")
         if self.config.samples and len(named) != 1:
             raise ConfigError(f"vote.samples needs exactly one of vote.models, got {len(named)}.")
+        if len(self._cost) and models == self.models:
+            cost = self._cost
         if named:
             return [models.index(name) for name in named]
         return [int(i) for i in np.argsort(cost, kind="stable")[: self.config.k]]

@@ -21,7 +21,7 @@ from typing import ClassVar
 
 from pydantic import Field
 
-from routewright.config import Config
+from routewright import config
 from routewright.errors import RoutewrightError
 from routewright.rewards.base import Reward
 from routewright.types import Episode
@@ -41,7 +41,7 @@ class Cost(Reward):
     summary = "what all steps were charged, over a fixed reference or the episode's value_usd"
     unit: ClassVar[str] = "references"
 
-    class Config(Config):
+    class Config(config.Config):
         reference_usd: float | None = Field(
             None, gt=0, description="USD that count as 1; by default the episode's value_usd"
         )

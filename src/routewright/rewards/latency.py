@@ -12,7 +12,7 @@ from typing import ClassVar
 
 from pydantic import Field
 
-from routewright.config import Config
+from routewright import config
 from routewright.rewards.base import Reward
 from routewright.types import Episode
 
@@ -30,7 +30,7 @@ class Latency(Reward):
     summary = "seconds from start to end, over a reference"
     unit: ClassVar[str] = "references"
 
-    class Config(Config):
+    class Config(config.Config):
         reference_s: float = Field(1.0, gt=0, description="seconds that count as 1")
 
     @property

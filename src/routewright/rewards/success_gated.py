@@ -18,7 +18,7 @@ from typing import ClassVar
 
 from pydantic import Field
 
-from routewright.config import Config
+from routewright import config
 from routewright.rewards.base import Reward
 from routewright.rewards.cost import relative_cost
 from routewright.rewards.quality import scored
@@ -40,7 +40,7 @@ class SuccessGated(Reward):
     summary = "a bonus less the cost where the answer is right, 0 where it is wrong (xRouter)"
     unit: ClassVar[str] = "bonus"
 
-    class Config(Config):
+    class Config(config.Config):
         bonus: float = Field(1.0, gt=0, description="what a right answer gets")
         lambda_cost: float = Field(1.0, ge=0, description="weight of the cost, in bonus per reference")
         threshold: float = Field(1.0, gt=0, le=1, description="quality from which an answer counts as right")

@@ -12,7 +12,7 @@ import re
 
 from pydantic import Field
 
-from routewright.config import Config
+from routewright import config
 from routewright.tasks.base import Metric, Score
 from routewright.tasks.keys.reading import fenced
 from routewright.tasks.sandbox import Limits, run_python
@@ -25,7 +25,7 @@ _PYTHON = re.compile(r"^(?:def|class|import|from|async def|@|[A-Za-z_]\w*\s*=)",
 class Code(Metric):
     """1 if code and tests, one after the other, run to the end."""
 
-    class Config(Config):
+    class Config(config.Config):
         """Options of `code`."""
 
         timeout_s: float = Field(5.0, gt=0.0, le=600.0)

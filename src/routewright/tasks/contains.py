@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from routewright.config import Config
+from routewright import config
 from routewright.tasks.base import Metric, Score
 from routewright.tasks.keys.reading import bounded
 from routewright.tasks.keys.short import normalise, references_of
@@ -12,7 +12,7 @@ from routewright.types import Query
 class Contains(Metric):
     """1 if any accepted answer occurs. Generous: a reply that lists every possible answer is right."""
 
-    class Config(Config):
+    class Config(config.Config):
         """Options of `contains`."""
 
         whole_words: bool = False

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from routewright.config import Config
+from routewright import config
 from routewright.tasks.base import Metric, Score
 from routewright.types import Query
 
@@ -10,7 +10,7 @@ from routewright.types import Query
 class ExactMatch(Metric):
     """1 if the normalised texts are equal. The whole reply counts; nothing is looked for inside it."""
 
-    class Config(Config):
+    class Config(config.Config):
         """Options of `exact_match`."""
 
         ignore_case: bool = True

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from routewright.config import Config
+from routewright import config
 from routewright.tasks.base import Keyed, Score
 from routewright.tasks.keys import strict_answer_key, strict_matches
 from routewright.types import Query
@@ -11,7 +11,7 @@ from routewright.types import Query
 class FunctionCall(Keyed):
     """1 if every wanted call is made once, with allowed arguments, and no other."""
 
-    class Config(Config):
+    class Config(config.Config):
         """Options of `function_call`."""
 
         strict: bool = False

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from routewright.config import Config
+from routewright import config
 from routewright.errors import RoutewrightError
 from routewright.tasks.base import Metric, Score
 from routewright.tasks.keys.reading import fenced, read_json
@@ -16,7 +16,7 @@ LENGTH = 200_000
 class JsonEqual(Metric):
     """1 if the values are equal, or, with `subset`, if the reference's are all in the reply's."""
 
-    class Config(Config):
+    class Config(config.Config):
         """Options of `json_equal`."""
 
         subset: bool = False

@@ -16,7 +16,7 @@ from typing import Any
 
 from pydantic import Field, model_validator
 
-from routewright.config import Config
+from routewright import config
 from routewright.errors import RoutewrightError
 from routewright.tasks.base import Metric, Score
 from routewright.tasks.keys.reading import bounded, fenced
@@ -70,7 +70,7 @@ class JudgeFailed(RoutewrightError):
 class Judge(Metric):
     """(grade - lowest) / (highest - lowest)."""
 
-    class Config(Config):
+    class Config(config.Config):
         """Options of `judge`."""
 
         template: str = TEMPLATE

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from routewright.config import Config
+from routewright import config
 from routewright.tasks.base import Keyed, Score
 from routewright.tasks.keys.literal import MISSING, exact_key, parse, spelt
 from routewright.tasks.keys.reading import bounded, marked
@@ -12,7 +12,7 @@ from routewright.types import Query
 class Literal(Keyed):
     """1 if the values are equal; entries of dicts and sets in any order, types kept."""
 
-    class Config(Config):
+    class Config(config.Config):
         """Options of `literal`."""
 
         exact: bool = False

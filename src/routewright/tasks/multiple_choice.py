@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from routewright.config import Config
+from routewright import config
 from routewright.tasks.base import Keyed, Score
 from routewright.types import Query
 
@@ -10,7 +10,7 @@ from routewright.types import Query
 class MultipleChoice(Keyed):
     """1 if the picked letters are equal."""
 
-    class Config(Config):
+    class Config(config.Config):
         """Options of `multiple_choice`."""
 
         count_from: int | None = None

@@ -13,7 +13,7 @@ from typing import Literal, NamedTuple
 
 from pydantic import Field
 
-from routewright.config import Config
+from routewright import config
 from routewright.errors import RoutewrightError
 from routewright.tasks.base import Metric, Score
 from routewright.tasks.keys.number import numbers_in, tidy
@@ -35,7 +35,7 @@ class Quantity(NamedTuple):
 class Numeric(Metric):
     """1 if the number is right."""
 
-    class Config(Config):
+    class Config(config.Config):
         """Options of `numeric`."""
 
         rel_tol: float = Field(1e-9, ge=0.0)

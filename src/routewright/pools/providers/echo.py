@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 
 from pydantic import Field
 
-from routewright.config import Config
+from routewright import config
 from routewright.errors import ProviderError
 from routewright.pools.bounds import estimate_prompt, estimate_tokens
 from routewright.pools.providers.base import Ask, Completion, Delta, Provider
@@ -20,7 +20,7 @@ class Echo(Provider):
     kind = "echo"
     summary = "answers with the last message; for trials and tests"
 
-    class Config(Config):
+    class Config(config.Config):
         prefix: str = Field("", description="put before the message")
         delay_s: float = Field(0.0, ge=0, description="seconds to wait before answering")
         latency_s: float | None = Field(None, ge=0, description="latency to report; the clock's by default")

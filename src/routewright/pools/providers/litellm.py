@@ -24,7 +24,7 @@ from typing import Any
 
 from pydantic import Field
 
-from routewright.config import Config
+from routewright import config
 from routewright.errors import MissingExtra, ProviderError
 from routewright.pools.providers.base import Ask, Completion, Delta, Provider
 from routewright.pools.providers.faults import QUOTED, fault_of_status, redactor
@@ -53,7 +53,7 @@ class LiteLLM(Provider):
     kind = "litellm"
     summary = "whatever the package litellm speaks"
 
-    class Config(Config):
+    class Config(config.Config):
         api_base: str = Field("", description="address of the endpoint, where it is not the vendor's own")
         api_key_env: str = Field(
             "", description="name of the environment variable that holds the key; empty: litellm's own"

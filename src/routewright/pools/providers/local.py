@@ -28,7 +28,7 @@ from typing import Any
 import msgspec
 from pydantic import Field
 
-from routewright.config import Config
+from routewright import config
 from routewright.errors import MissingExtra, PoolError, ProviderError, RoutewrightError
 from routewright.pools.providers.base import Ask, Completion, Delta, Provider
 from routewright.pools.providers.faults import fault_of_status
@@ -42,7 +42,7 @@ class Local(Provider):
     kind = "local"
     summary = "llama.cpp in this process, on a GGUF file"
 
-    class Config(Config):
+    class Config(config.Config):
         path: str = Field(description="GGUF file")
         threads: int = Field(1, ge=1, description="threads that compute; more than free cores makes it slower")
         context_tokens: int = Field(4096, ge=16, description="longest prompt and reply of one call together, tokens")

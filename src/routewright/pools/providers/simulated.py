@@ -22,7 +22,7 @@ from collections.abc import Sequence
 import numpy as np
 from pydantic import Field
 
-from routewright.config import Config
+from routewright import config
 from routewright.errors import ProviderError
 from routewright.outcomes.simulated import POOL, draw_tokens_out, expected, read, tokens_in
 from routewright.pools.providers.base import Ask, Completion, Provider
@@ -38,7 +38,7 @@ class Simulated(Provider):
     kind = "simulated"
     summary = "models with known probabilities of being right; for demonstrations and tests"
 
-    class Config(Config):
+    class Config(config.Config):
         seed: int = Field(0, ge=0, description="of every reply")
         n_wrong: int = Field(4, ge=1, description="wrong answers there are to each query")
         first_token_s: float = Field(0.2, ge=0, description="latency before the first token, seconds")
