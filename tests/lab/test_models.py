@@ -140,7 +140,7 @@ def test_llama_cpp_says_what_torch_says(learnt: Llama, tmp_path: Path) -> None:
     async def ask() -> list[str]:
         provider = build_provider("local", {"path": str(tmp_path / "m.gguf")})
         try:
-            shown = [p.removesuffix("\nA:") for p, _ in pairs]
+            shown = [p if i % 2 else p.removeprefix("Q: ").removesuffix("\nA:") for i, (p, _) in enumerate(pairs)]
             return [(await provider.complete(Ask("m", ({"role": "user", "content": q},), 8))).text for q in shown]
         finally:
             await provider.aclose()

@@ -12,19 +12,14 @@ from pathlib import Path
 
 import numpy as np
 
+from routewright.lab.tokenizer import byte_letters
+
 LAYERS, WIDTH, HEADS, FEED, CONTEXT = 2, 64, 4, 128, 2048
 MERGES = ("t h", "th e", "i n", "a n", "e r", "Ġ the", "in g", "an d")  # Ġ is the byte-level form of a space
 TEMPLATE = (
     "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n{% endfor %}"
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
-
-
-def byte_letters() -> list[str]:
-    """GPT-2's letters for the bytes 0 to 255: printable ones stand for themselves, the others for 256 and up."""
-    plain = [*range(33, 127), *range(161, 173), *range(174, 256)]
-    others = iter(range(256, 512))
-    return [chr(byte if byte in plain else next(others)) for byte in range(256)]
 
 
 def write_tiny_gguf(path: str | Path, seed: int = 0) -> Path:

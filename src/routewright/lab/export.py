@@ -18,8 +18,11 @@ from routewright.lab.llama import Llama, Shape
 from routewright.lab.tokenizer import SPECIAL, Vocabulary
 from routewright.outcomes.table import beside
 
-# One message after another, each on lines of its own; the models' own text form is in `routewright.lab.text`.
-TEMPLATE = "{% for m in messages %}{{ m['content'] }}\n{% endfor %}{% if add_generation_prompt %}A:{% endif %}"
+# A prompt of `routewright.lab.text` goes as it is; any other message is taken as a question.
+TEMPLATE = (
+    "{% for m in messages %}{% if m['content'].startswith('Q: ') %}{{ m['content'] }}"
+    "{% else %}Q: {{ m['content'] }}\nA:{% endif %}{% endfor %}"
+)
 _NAMES = {
     "input_layernorm": "attn_norm",
     "self_attn.q_proj": "attn_q",

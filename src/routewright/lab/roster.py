@@ -23,6 +23,7 @@ from routewright.lab.families import FAMILIES, Question
 from routewright.lab.questions import stream
 from routewright.lab.text import completion_text, next_reply, notes_text, plan_text, prompt_text, reply_text
 from routewright.lab.tokenizer import Vocabulary
+from routewright.lab.wording import template_words
 
 if TYPE_CHECKING:
     from routewright.lab.learn import Course, Pair
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
 PLAN = "plan"  # a source of its own: composed question -> plan
 STEPS = "steps"  # composed question and notes -> next note
 CONTEXT = 320
-_SAMPLE = 30_000  # texts the vocabulary is taken from
 
 
 @dataclass(frozen=True)
@@ -89,14 +89,8 @@ ROSTER: dict[str, Recipe] = {
 
 @cache
 def vocabulary() -> Vocabulary:
-    """The one vocabulary of all lab models, from a fixed sample of training texts."""
-    texts: list[str] = []
-    for name in (*FAMILIES, "composed"):
-        for question in islice(stream(name, "train", seed=1), _SAMPLE // 8):
-            texts += [prompt_text(question.text), completion_text(reply_text(question.working, question.answer))]
-            if question.plan:
-                texts.append(plan_text(question.plan).replace("\n", " "))
-    return Vocabulary.of(texts, least=3)
+    """The one vocabulary of all lab models: the words of the templates."""
+    return Vocabulary(tuple(template_words()))
 
 
 def pairs_of(name: str, seed: int) -> Iterator[Pair]:

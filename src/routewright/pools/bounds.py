@@ -13,6 +13,7 @@ from typing import Any
 
 import msgspec
 
+from routewright.outcomes.importers.tokens import PATTERN
 from routewright.types import ModelCard, Query, Usage
 
 Messages = Sequence[Mapping[str, Any]]
@@ -21,7 +22,7 @@ IMAGE_TOKENS = 4096  # the most one image may count as
 _PER_MESSAGE, _PER_CALL = 16, 32  # tokens a chat template may add
 _PER_TOOLS = 1024  # what an upstream may write around tools or a format of its own accord
 _COUNTED = ("tools", "functions", "response_format")  # options that become part of the prompt
-_TOKEN = re.compile(r"[A-Za-z]{1,8}|[0-9]{1,3}|\n+|[^\sA-Za-z0-9]")
+_TOKEN = re.compile(PATTERN)
 
 
 def messages_of(query: Query) -> Messages:
