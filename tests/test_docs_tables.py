@@ -72,7 +72,7 @@ def test_every_policy_of_several_calls_has_its_rows(name: str) -> None:
     real = {}
     for key, field in POLICIES.load(name).Config.model_fields.items():
         value = "required" if field.is_required() else field.get_default(call_default_factory=True)
-        real[key] = "none" if value in (None, (), "") else str(value)
+        real[key] = "none" if value in (None, (), "") else str(value).replace("\n", "\\n")
     assert stated == real
 
 

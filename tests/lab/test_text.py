@@ -11,18 +11,11 @@ from routewright.errors import RoutewrightError
 from routewright.lab.families.base import Question, Step
 from routewright.lab.questions import questions
 from routewright.lab.text import (
-    ANSWER,
-    LONGEST_SUBTASK,
-    MOST_SUBTASKS,
-    Subtask,
-    actions_of,
     answer_of,
     completion_text,
-    fill,
     next_reply,
     note_of,
     notes_text,
-    parse_plan,
     plan_text,
     prompt_text,
     reply_text,
@@ -31,6 +24,15 @@ from routewright.lab.tokenizer import Vocabulary
 from routewright.lab.wording import template_words
 from routewright.lab.words import everyday
 from routewright.lab.world import all_names
+from routewright.policies.plan_text import (
+    ANSWER,
+    LONGEST_SUBTASK,
+    MOST_SUBTASKS,
+    Subtask,
+    actions_of,
+    fill,
+    parse_plan,
+)
 
 PERU = (
     Step("What is the capital of Peru?", "capital of Peru", "facts", "capital", "Lima", ""),

@@ -20,7 +20,10 @@ from routewright.types import Episode, Query, State
 from tests.episodes.worlds import random_outcomes, random_world
 from tests.pools.doubles import Scripted, scripted_pool
 
-OPTIONS: dict[str, dict[str, Any]] = {"pipeline": {"models": ["m0", "m1"]}}  # what a policy can not do without
+OPTIONS: dict[str, dict[str, Any]] = {
+    "pipeline": {"models": ["m0", "m1"]},
+    "decompose": {"planner": "m0"},
+}  # what a policy can not do without
 QUERY = Query("Which?\nA) one\nB) two\nC) three")
 DOWN = ProviderError("503", "server", retryable=True)
 

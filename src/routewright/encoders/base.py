@@ -36,6 +36,7 @@ class Encoder(ABC):
     Config: ClassVar[type[Config]]
     kind: ClassVar[str]
     fixed: ClassVar[bool] = False
+    slow: ClassVar[bool] = False  # milliseconds a text: the engine encodes in a worker
     """Vectors depend on the options alone, never on `fit`, so `encoders/cache.py` may keep them on disk."""
 
     def __init__(self, config: Any) -> None:

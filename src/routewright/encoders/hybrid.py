@@ -35,6 +35,7 @@ class Hybrid(Encoder):
 
     Config = HybridConfig
     kind: ClassVar[str] = "hybrid"
+    slow: ClassVar[bool] = True
     config: HybridConfig
 
     def __init__(self, config: HybridConfig) -> None:

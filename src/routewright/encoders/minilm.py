@@ -61,6 +61,7 @@ class Minilm(Encoder):
     Config = MinilmConfig
     kind: ClassVar[str] = "minilm"
     fixed: ClassVar[bool] = True
+    slow: ClassVar[bool] = True
 
     def __init__(self, config: MinilmConfig) -> None:
         super().__init__(config)

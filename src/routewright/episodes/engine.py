@@ -250,7 +250,13 @@ async def _run_plan(r: Run, plan: Plan) -> None:
                 return
             if not isinstance(asked.action, Call) or asked.action.model is None:
                 raise EpisodeError(f"{r.policy.kind} was asked for a model for call {node} of its plan and gave none.")
-            chosen = replace(call, model=asked.action.model, max_tokens=asked.action.max_tokens or call.max_tokens)
+            given = asked.action
+            chosen = replace(
+                call,
+                model=given.model,
+                prompt=given.prompt if given.prompt is not None else call.prompt,
+                max_tokens=given.max_tokens or call.max_tokens,
+            )
             wish = replace(asked, action=chosen)
         action = wish.action
         assert isinstance(action, Call)

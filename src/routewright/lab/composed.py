@@ -16,8 +16,8 @@ from routewright.errors import RoutewrightError
 from routewright.lab.chains import STEPS, Link, Shape, shapes
 from routewright.lab.families import FAMILIES
 from routewright.lab.families.base import Question, Step, Values, Worked, expand, metric_of, put
-from routewright.lab.text import fill
 from routewright.lab.world import Split, entities, entity_split, part
+from routewright.policies.plan_text import fill
 
 NAME = "composed"
 _TRIES = 1_000

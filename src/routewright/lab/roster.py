@@ -21,7 +21,15 @@ import numpy as np
 
 from routewright.lab.families import FAMILIES, Question
 from routewright.lab.questions import stream
-from routewright.lab.text import completion_text, next_reply, notes_text, plan_text, prompt_text, reply_text
+from routewright.lab.text import (
+    completion_text,
+    next_reply,
+    notes_text,
+    plan_prompt,
+    plan_text,
+    prompt_text,
+    reply_text,
+)
 from routewright.lab.tokenizer import Vocabulary
 from routewright.lab.wording import template_words
 
@@ -103,7 +111,7 @@ def pairs_of(name: str, seed: int) -> Iterator[Pair]:
 
 def _pair(name: str, question: Question, rng: random.Random) -> Pair:
     if name == PLAN:
-        return prompt_text(question.text, []).removesuffix("N:") + "P:", "\n" + plan_text(question.plan)
+        return plan_prompt(question.text), "\n" + plan_text(question.plan)
     if name == STEPS:
         step = rng.randrange(len(question.plan))
         shown = notes_text(question.plan)[:step]

@@ -10,7 +10,8 @@ from routewright.lab import composed
 from routewright.lab.families import FAMILIES
 from routewright.lab.families.base import expand
 from routewright.lab.families.lookup import NUMBERS, WORDS
-from routewright.lab.text import ANSWER, NOTE
+from routewright.lab.text import NOTE
+from routewright.policies.plan_text import ANSWER
 
 _SLOT = re.compile(r"<[a-z]+>")
 _WORD = re.compile(r"(?<![A-Za-z])[a-z]+(?![A-Za-z])")

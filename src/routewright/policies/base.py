@@ -57,15 +57,19 @@ class NoOptions(Config):
 class Policy(ABC):
     """Base of the policies.
 
-    `blocking` says that `prepare` may take long, so the engine runs it in a worker. `contexts` names what it needs of a
+    `contexts` names what it needs of a
     world: `query` (independent answers, as recorded tables hold) or `transcript` (calls that see earlier replies).
     """
 
     Config: ClassVar[type[Config]] = NoOptions
     kind: ClassVar[str]
     summary: ClassVar[str]
-    blocking: ClassVar[bool] = False
     contexts: ClassVar[tuple[str, ...]] = ("query",)
+
+    @property
+    def blocking(self) -> bool:
+        """Whether `prepare` may take long; the engine then runs it in a worker."""
+        return False
 
     @property
     def least_tokens(self) -> int | None:
@@ -133,6 +137,10 @@ class ArrayPolicy(Policy):
     def act(self, obs: Observation, forecast: Forecast | None, rng: np.random.Generator) -> tuple[Ints, Floats]:
         """[B] the action of each episode, allowed by `obs.mask`, and [B] the probability it had."""
 
+    @property
+    def blocking(self) -> bool:
+        return self.forecaster is not None and self.forecaster.slow
+
     def prepare(self, queries: Sequence[Query]) -> None:
         if self.forecaster is not None:
             self.forecaster.forecast(queries)
@@ -175,6 +183,7 @@ class Forecaster:
 
     def __init__(self, router: Any) -> None:
         self.router = router
+        self.slow = bool(router.encoder.slow)  # an encoder that would hold up the event loop
         self._kept: OrderedDict[str, tuple[Floats, Floats, Floats, Bools]] = OrderedDict()
 
     def forecast(self, queries: Sequence[Query]) -> Forecast:

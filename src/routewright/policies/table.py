@@ -16,6 +16,7 @@ POLICIES: Table[type[Policy]] = Table(
         "cascade": "routewright.policies.cascade:Cascade",
         "vote": "routewright.policies.vote:Vote",
         "mixture": "routewright.policies.mixture:Mixture",
+        "decompose": "routewright.policies.decompose:Decompose",
         "self_refine": "routewright.policies.pipeline:SelfRefine",
         "pipeline": "routewright.policies.pipeline:Pipeline",
     },
