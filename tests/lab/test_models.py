@@ -17,6 +17,7 @@ torch = pytest.importorskip("torch", reason="needs torch (extra lab)")
 from routewright.lab.export import TEMPLATE, _interleaved, arrays_of, write_gguf, write_safetensors  # noqa: E402
 from routewright.lab.learn import Course, Pair, train  # noqa: E402
 from routewright.lab.llama import Llama, Shape  # noqa: E402
+from routewright.lab.roster import ROSTER  # noqa: E402
 from routewright.pools.providers.base import Ask, build_provider  # noqa: E402
 
 TEXTS = ["Q: how many vowels are in Zurich?", "Q: write Lima backwards, please"]
@@ -65,8 +66,9 @@ def test_every_merge_is_of_tokens_that_are_there() -> None:
 
 
 def test_the_parameters_are_counted() -> None:
-    shape = Shape(300, 32, 2, 4, 64)
-    assert sum(p.numel() for p in Llama(shape).parameters()) == shape.parameters
+    for recipe in ROSTER.values():
+        if recipe.width <= 128:
+            assert sum(p.numel() for p in Llama(recipe.shape(300)).parameters()) == recipe.parameters(300)
 
 
 def test_greedy_with_a_cache_is_greedy_without() -> None:

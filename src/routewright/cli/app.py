@@ -10,6 +10,7 @@ from routewright.cli.demo import demo
 from routewright.cli.evaluate import evaluate
 from routewright.cli.import_ import import_table
 from routewright.cli.inspect import inspect
+from routewright.cli.lab import lab
 from routewright.cli.policies import policies
 from routewright.cli.route import route
 from routewright.cli.train import train
@@ -30,6 +31,7 @@ app.command()(route)
 app.command()(ask)
 app.command()(policies)
 app.command()(demo)
+app.add_typer(lab, name="lab")
 
 
 def _version(show: bool) -> None:

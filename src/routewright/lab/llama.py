@@ -37,12 +37,6 @@ class Shape:
     def head(self) -> int:
         return self.width // self.heads
 
-    @property
-    def parameters(self) -> int:
-        """Weights, the shared embedding counted once."""
-        layer = 4 * self.width**2 + 3 * self.width * self.feed + 2 * self.width
-        return self.vocabulary * self.width + self.layers * layer + self.width
-
 
 class Norm(nn.Module):
     """RMS norm: x / sqrt(mean(x^2) + 1e-5) * weight."""

@@ -57,6 +57,11 @@ class Recipe:
     tokens: int = 4096
     rate: float = 2e-3
 
+    def parameters(self, vocabulary: int) -> int:
+        """Weights with a vocabulary of this size, the shared embedding counted once."""
+        layer = 4 * self.width**2 + 3 * self.width * self.feed + 2 * self.width
+        return vocabulary * self.width + self.layers * layer + self.width
+
     def shape(self, vocabulary: int) -> Shape:
         from routewright.lab.llama import Shape
 

@@ -1,0 +1,66 @@
+"""`routewright lab ...`: the pool of tiny models that comes with the project: train its models, measure them."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from routewright.cli.show import console, listing, progress
+
+lab = typer.Typer(no_args_is_help=True, help="The pool of tiny models that is trained here.")
+
+
+@lab.command()
+def train(
+    name: Annotated[str, typer.Argument(help="Which model; see `routewright lab models`.")],
+    out: Annotated[Path, typer.Option(help="Folder for the model, its card and its checkpoint.")],
+    steps: Annotated[int | None, typer.Option(min=1, help="Steps [default: the recipe's].")] = None,
+    questions: Annotated[int, typer.Option(min=10, help="Test questions a family, for the card.")] = 300,
+    threads: Annotated[int, typer.Option(min=1, help="CPU threads.")] = 1,
+) -> None:
+    """Train one model from its recipe and write it as GGUF and safetensors with its card; an interrupted run resumes."""
+    from routewright.cli.show import refuse_out
+    from routewright.errors import MissingExtra, UnknownName
+    from routewright.lab.roster import ROSTER, source, vocabulary
+
+    if name not in ROSTER:
+        raise UnknownName("model of the lab", name, ROSTER)
+    refuse_out(out)
+    try:
+        import torch
+    except ImportError as error:
+        raise MissingExtra("Training a lab model", "torch", "lab") from error
+    from routewright.lab import learn
+    from routewright.lab.card import write_model
+
+    torch.set_num_threads(threads)
+    recipe = ROSTER[name] if steps is None else dataclasses.replace(ROSTER[name], steps=steps)
+    words = vocabulary()
+    began = time.process_time()
+    with progress(f"training {name}") as bar:
+        model = learn.train(
+            words,
+            recipe.shape(len(words)),
+            source(recipe),
+            recipe.course,
+            out / f"{name}.checkpoint",
+            lambda step, of, loss: bar(step, of, f"loss {loss:.3f}"),
+        )
+    card = write_model(out, recipe, model, words, time.process_time() - began, questions)
+    console.print(card)
+
+
+@lab.command()
+def models() -> None:
+    """List the models of the lab: what each is for, and its size."""
+    from routewright.lab.roster import ROSTER, vocabulary
+
+    size = len(vocabulary())
+    table = listing("model", "what it is for", "parameters", "steps")
+    for recipe in ROSTER.values():
+        table.add_row(recipe.name, recipe.about, f"{recipe.parameters(size) / 1e6:.2f} M", str(recipe.steps))
+    console.print(table)

@@ -1,0 +1,45 @@
+"""A trained lab model on disk: GGUF, safetensors, and the card that says what it is and how good it is."""
+
+from __future__ import annotations
+
+import datetime
+from pathlib import Path
+
+from routewright.lab.export import write_gguf, write_safetensors
+from routewright.lab.llama import Llama
+from routewright.lab.measure import LONGEST_PLAN, by_family, plans, table, torch_answers
+from routewright.lab.roster import PLAN, Recipe
+from routewright.lab.tokenizer import Vocabulary
+from routewright.outcomes.table import beside
+
+
+def write_model(out: Path, recipe: Recipe, model: Llama, vocabulary: Vocabulary, cpu_s: float, questions: int) -> str:
+    """Write `NAME.gguf`, `NAME/` for transformers and `NAME.md`; returns the card.
+
+    Args:
+        cpu_s: What training took, CPU seconds, of this process alone: a resumed run tells only of its last part.
+        questions: Test questions a family that the card's figures rest on.
+    """
+    write_gguf(out / f"{recipe.name}.gguf", model, vocabulary, recipe.name, recipe.about)
+    write_safetensors(out / recipe.name, model, vocabulary)
+    if PLAN in recipe.shares:
+        found = {"whole plans": plans(torch_answers(model, vocabulary, LONGEST_PLAN), questions)}
+    else:
+        found = by_family(torch_answers(model, vocabulary), questions)
+    size = (out / f"{recipe.name}.gguf").stat().st_size
+    shares = ", ".join(f"{name} {100 * share:.0f}%" for name, share in recipe.shares.items() if share)
+    card = f"""# {recipe.name}
+
+{recipe.about[0].upper()}{recipe.about[1:]}.
+
+- {recipe.parameters(len(vocabulary)):,} parameters: {recipe.layers} layers of {recipe.width}, {recipe.heads} heads; {size / 1e6:.2f} MB as GGUF (F16)
+- seen in training: {shares}; {recipe.steps} steps of {recipe.tokens} tokens, generated anew
+- trained with `routewright lab train {recipe.name}`, {datetime.datetime.now(datetime.UTC):%Y-%m-%d}; {cpu_s:.0f} CPU seconds in the last run
+
+Right answers on test questions, greedy:
+
+{table(found)}
+"""
+    with beside(out / f"{recipe.name}.md") as temporary:
+        temporary.write_text(card, encoding="utf-8")
+    return card

@@ -1,0 +1,95 @@
+"""How good a lab model is: the share of right answers by family, with intervals, on questions nobody trained on.
+
+Whatever answers can be measured: a model in PyTorch, the same as GGUF in this process, a server. What counts is what
+`routewright.tasks` says of the whole reply, as everywhere else.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from routewright.lab.families import FAMILIES
+from routewright.lab.questions import query_of, questions
+from routewright.lab.text import completion_text, plan_prompt, plan_text, prompt_text
+from routewright.tasks import build_metric
+
+if TYPE_CHECKING:
+    from routewright.lab.llama import Llama
+    from routewright.lab.tokenizer import Vocabulary
+
+Answers = Callable[[Sequence[str]], Sequence[str]]  # prompts -> what the model writes after each
+LONGEST_REPLY = 140  # tokens; the 99th percentile of gold replies is 110, of plans 134
+LONGEST_PLAN = 260
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """`right` of `n`, and the 95 % interval of the share behind it.
+
+    Wilson: centre (p + z^2 / 2n) / (1 + z^2 / n), half width z sqrt(p (1 - p) / n + z^2 / 4n^2) / (1 + z^2 / n), z = 1.96.
+    """
+
+    right: int
+    n: int
+
+    @property
+    def share(self) -> float:
+        return self.right / self.n
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        z, p, n = 1.96, self.share, self.n
+        centre = (p + z * z / (2 * n)) / (1 + z * z / n)
+        half = z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n)) / (1 + z * z / n)
+        return max(0.0, centre - half), min(1.0, centre + half)
+
+
+def by_family(
+    answers: Answers, n: int = 300, split: str = "test", seed: int = 0, families: Sequence[str] = ()
+) -> dict[str, Share]:
+    """Right answers of each family and of composed questions in one shot."""
+    found = {}
+    for family in families or (*FAMILIES, "composed"):
+        asked = questions(family, n, split, seed)
+        said = answers([prompt_text(q.text) for q in asked])
+        right = 0
+        for question, text in zip(asked, said, strict=True):
+            score = build_metric(question.metric).score(text.strip(), question.answer, query_of(question))
+            right += score.value == 1.0
+        found[family] = Share(right, len(asked))
+    return found
+
+
+def plans(answers: Answers, n: int = 300, split: str = "test", seed: int = 0) -> Share:
+    """Whole plans written exactly as the gold ones."""
+    asked = questions("composed", n, split, seed)
+    said = answers([plan_prompt(q.text) for q in asked])
+    return Share(sum(s.strip() == plan_text(q.plan) for s, q in zip(said, asked, strict=True)), len(asked))
+
+
+def torch_answers(model: Llama, vocabulary: Vocabulary, most: int = LONGEST_REPLY) -> Answers:
+    """A model in PyTorch, greedily."""
+
+    def answer(prompts: Sequence[str]) -> list[str]:
+        return [vocabulary.decode(ids) for ids in model.greedy(vocabulary.encode(prompts), vocabulary.end, most)]
+
+    return answer
+
+
+def table(found: Mapping[str, Share]) -> str:
+    """A row a family, for model cards."""
+    lines = ["| family | right | 95% interval | questions |", "|---|---|---|---|"]
+    for family, share in found.items():
+        low, high = share.interval
+        lines.append(f"| {family} | {100 * share.share:.1f}% | [{100 * low:.1f}, {100 * high:.1f}] | {share.n} |")
+    return "\n".join(lines)
+
+
+def gold_replies(family: str, n: int, split: str = "test", seed: int = 0) -> list[str]:
+    """What a perfect model would write, for checking the measurement itself."""
+    from routewright.lab.text import reply_text
+
+    return [completion_text(reply_text(q.working, q.answer)) for q in questions(family, n, split, seed)]
