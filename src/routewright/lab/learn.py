@@ -2,12 +2,14 @@
 
     loss = - mean over the reply's tokens of  log p(token | everything before it)
 
-Batches hold pairs of like length, so little is padding. AdamW; the rate rises over the first 2 % of steps and falls to a
+Forward and backward run in bfloat16, three times as fast as full precision in matrix products on recent CPUs; weights and
+optimiser stay in full. Batches hold pairs of like length, so little is padding. AdamW; the rate rises over the first 2 % of steps and falls to a
 tenth along a cosine. Data is generated without end, so nothing is seen twice but facts. Needs torch (extra `train`).
 """
 
 from __future__ import annotations
 
+import copy
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -60,15 +62,14 @@ def train(
     done = _resume(checkpoint, model, optimiser, shape, course)
     batches = _batches(vocabulary, shape, source, course, done)
     saved, running = time.monotonic(), math.nan
-    model.train()
+    quick = copy.deepcopy(model)
+    for part in quick.parameters():
+        part.data = part.data.to(torch.bfloat16)
     for step in range(done, course.steps):
         for group in optimiser.param_groups:
             group["lr"] = course.rate * _schedule(step / course.steps)
         tokens, wanted = next(batches)
-        logits = model(tokens)
-        loss = F.cross_entropy(logits.flatten(0, 1), wanted.flatten(), ignore_index=-1)
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()
+        loss = _descend(model, quick, tokens, wanted)
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimiser.step()
         running = loss.item() if math.isnan(running) else 0.98 * running + 0.02 * loss.item()
@@ -80,6 +81,24 @@ def train(
     if checkpoint is not None:
         _save(checkpoint, model, optimiser, course.steps, shape, course)
     return model
+
+
+def _descend(model: Llama, quick: Llama, tokens: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
+    """Gradients of the batch's loss for `model`, computed by `quick`, its copy in half precision.
+
+    Only places that are learnt from are taken to the vocabulary: they are about a quarter.
+    """
+    with torch.no_grad():
+        for fast, full in zip(quick.parameters(), model.parameters(), strict=True):
+            fast.copy_(full)
+            fast.grad = None
+    learnt = wanted >= 0
+    x, _ = quick.hidden(tokens)
+    loss = F.cross_entropy(quick.logits(x[learnt]).float(), wanted[learnt])
+    loss.backward()
+    for fast, full in zip(quick.parameters(), model.parameters(), strict=True):
+        full.grad = None if fast.grad is None else fast.grad.float()
+    return loss.detach()
 
 
 def _schedule(done: float) -> float:

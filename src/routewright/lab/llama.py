@@ -70,7 +70,8 @@ class Attention(nn.Module):
         q, k = _rotate(q, turn), _rotate(k, turn)
         if cache is not None:
             k, v = torch.cat([cache[0], k], dim=2), torch.cat([cache[1], v], dim=2)
-        out = F.scaled_dot_product_attention(q, k, v, is_causal=length > 1)
+        # In half precision this one operation is several times slower on a CPU; the positions are in full anyway.
+        out = F.scaled_dot_product_attention(q, k, v.to(q.dtype), is_causal=length > 1).to(x.dtype)
         made: Tensor = self.o_proj(out.transpose(1, 2).reshape(batch, length, width))  # type: ignore[operator]
         return made, (k, v)
 
@@ -132,6 +133,15 @@ class Llama(nn.Module):
 
     def extend(self, tokens: Tensor, cache: Cache | None) -> tuple[Tensor, Cache]:
         """Logits of further tokens, after those the cache holds."""
+        x, kept = self.hidden(tokens, cache)
+        return self.logits(x), kept
+
+    def logits(self, x: Tensor) -> Tensor:
+        """[..., V] from what `hidden` gives, [..., width]."""
+        return F.linear(self.norm(x), self.embed_tokens.weight)
+
+    def hidden(self, tokens: Tensor, cache: Cache | None = None) -> tuple[Tensor, Cache]:
+        """[B, T, width] what the last layer says of each token, before the last norm."""
         start = 0 if cache is None else cache[0][0].shape[2]
         stop = start + tokens.shape[1]
         turn = (self._cos[start:stop], self._sin[start:stop])  # type: ignore[index]
@@ -139,7 +149,7 @@ class Llama(nn.Module):
         for i, layer in enumerate(self.layers):
             x, one = layer(x, turn, None if cache is None else cache[i])
             kept.append(one)
-        return F.linear(self.norm(x), self.embed_tokens.weight), kept
+        return x, kept
 
     @torch.no_grad()
     def greedy(self, prompts: Sequence[Sequence[int]], end: int, most: int) -> list[list[int]]:

@@ -1,8 +1,9 @@
 """Who is in the lab's pool: for each model its size, what it is trained on, and for how long.
 
-Specialists see their families alone; generalists see all, the large one composed questions too, in one shot and step by
-step; `planner` writes plans. Every specialist also sees a few questions of the other families, so that it answers in form
-where it knows nothing: a model that breaks down on a foreign question would make routing too easy.
+Specialists see questions of their families, and those steps of composed questions that are of their families (the
+question, the notes so far, the next note); generalists see all, the large one composed questions in one shot too;
+`planner` writes plans. Every specialist also sees a few questions of the other families, so that it answers in form where
+it knows nothing: a model that breaks down on a foreign question would make routing too easy.
 
     recipe = ROSTER["facts"]
     model = train(vocabulary(), recipe.shape(len(vocabulary())), source(recipe), recipe.course)
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
     from routewright.lab.llama import Shape
 
 PLAN = "plan"  # a source of its own: composed question -> plan
-STEPS = "steps"  # composed question and notes -> next note
+STEPS = "steps"  # composed question and notes -> next note; "steps:FAMILY": only steps of that family
 CONTEXT = 320
 
 
@@ -75,9 +76,11 @@ class Recipe:
 
 
 def _special(*families: str) -> dict[str, float]:
-    """95 % of its own families, the rest evenly over the others."""
+    """60 % questions of its own families, 35 % steps of them, the rest evenly over the others."""
     others = [name for name in FAMILIES if name not in families]
-    return {**{name: 0.95 / len(families) for name in families}, **{name: 0.05 / len(others) for name in others}}
+    own = {name: 0.60 / len(families) for name in families}
+    steps = {f"{STEPS}:{name}": 0.35 / len(families) for name in families}
+    return {**own, **steps, **{name: 0.05 / len(others) for name in others}}
 
 
 def _general(composed: float, steps: float = 0.0) -> dict[str, float]:
@@ -89,13 +92,13 @@ ROSTER: dict[str, Recipe] = {
     recipe.name: recipe
     for recipe in (
         Recipe("facts", "knows the small world", 128, 4, 4, 384, _special("facts"), 2500),
-        Recipe("words", "spells, counts and sorts", 128, 4, 4, 384, _special("text", "sorting"), 4000),
-        Recipe("maths", "calculates, converts units and dates", 160, 4, 4, 448, _special("arithmetic", "units"), 5000),
-        Recipe("reader", "reads code and tables", 128, 4, 4, 384, _special("code", "lookup"), 4000),
-        Recipe("small", "a little of everything", 96, 3, 3, 288, _general(0.1), 3000),
+        Recipe("words", "spells, counts and sorts", 128, 4, 4, 384, _special("text", "sorting"), 3500),
+        Recipe("maths", "calculates, converts units and dates", 160, 4, 4, 448, _special("arithmetic", "units"), 4000),
+        Recipe("reader", "reads code and tables", 128, 4, 4, 384, _special("code", "lookup"), 3000),
+        Recipe("small", "a little of everything", 96, 3, 3, 288, _general(0.1), 2000),
         Recipe("large", "the best overall, and the dearest", 224, 6, 7, 640, _general(0.3, 0.15), 6000, 4096, 1.5e-3),
-        Recipe("cheap", "quick, and mostly wrong", 64, 2, 2, 192, _general(0.1), 600),
-        Recipe("planner", "takes composed questions apart", 192, 4, 6, 512, {PLAN: 1.0}, 4000),
+        Recipe("cheap", "quick, and mostly wrong", 64, 2, 2, 192, _general(0.1), 400),
+        Recipe("planner", "takes composed questions apart", 192, 4, 6, 512, {PLAN: 1.0}, 3000),
     )
 }
 
@@ -108,20 +111,22 @@ def vocabulary() -> Vocabulary:
 
 def pairs_of(name: str, seed: int) -> Iterator[Pair]:
     """Prompt and completion without end: a family, `composed` in one shot, `steps` or `plan`."""
-    family = "composed" if name in (PLAN, STEPS) else name
+    kind, _, only = name.partition(":")
     rng = random.Random(f"{name}/{seed}")
-    for question in stream(family, "train", seed):
-        yield _pair(name, question, rng)
+    for question in stream("composed" if kind in (PLAN, STEPS) else kind, "train", seed):
+        if kind == PLAN:
+            yield plan_prompt(question.text), "\n" + plan_text(question.plan)
+        elif kind == STEPS:
+            steps = [i for i, step in enumerate(question.plan) if step.family == only or not only]
+            if steps:
+                yield _step(question, rng.choice(steps))
+        else:
+            yield prompt_text(question.text), completion_text(reply_text(question.working, question.answer))
 
 
-def _pair(name: str, question: Question, rng: random.Random) -> Pair:
-    if name == PLAN:
-        return plan_prompt(question.text), "\n" + plan_text(question.plan)
-    if name == STEPS:
-        step = rng.randrange(len(question.plan))
-        shown = notes_text(question.plan)[:step]
-        return prompt_text(question.text, shown), completion_text(next_reply(question, step))
-    return prompt_text(question.text), completion_text(reply_text(question.working, question.answer))
+def _step(question: Question, step: int) -> Pair:
+    shown = notes_text(question.plan)[:step]
+    return prompt_text(question.text, shown), completion_text(next_reply(question, step))
 
 
 def source(recipe: Recipe) -> Callable[[np.random.Generator, int], Sequence[Pair]]:
