@@ -130,7 +130,7 @@ def test_a_tree_knows_replies_that_depend_on_earlier_ones(tmp_path: Path) -> Non
     assert piped.cost_usd == pytest.approx(0.021)  # type: ignore[attr-defined]
     with pytest.raises(UnrecordedBranch, match="shown large"):
         play("pipeline", models=["large", "small"])
-    with pytest.raises(UnrecordedBranch, match="shown small > small"):
+    with pytest.raises(UnrecordedBranch, match="shown small > small/refine"):
         play("self_refine", model="small", rounds=2)
 
 

@@ -43,6 +43,7 @@ NOT_LEARNING = {
     "single": "learns nothing by itself: its scorers are tested here one by one",
     "vote": "asks the models it is told to, or the cheapest",
     "mixture": "asks the models it is told to, and shows them replies, which no table recorded",
+    "decompose": "does what its planner writes; its router's scorer is tested here",
     "self_refine": "asks the model it is told to, and shows it replies, which no table recorded",
     "pipeline": "asks the models it is told to, and shows them replies, which no table recorded",
 }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -55,7 +55,45 @@ def train(
 
 
 @lab.command()
-def models() -> None:
+def record(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder with the models' GGUF files.")],
+    out: Annotated[Path, typer.Option(help="Folder for the tree, a table of several files.")],
+    family: Annotated[str, typer.Option(help="Questions: a family, composed, or mix.")] = "composed",
+    questions: Annotated[int, typer.Option(min=1, help="How many.")] = 100,
+    depth: Annotated[int, typer.Option(min=1, max=6, help="Calls in a row at most.")] = 2,
+    split: Annotated[str, typer.Option(help="train, validation or test.")] = "train",
+    seed: Annotated[int, typer.Option(min=0, help="Random seed of the questions.")] = 0,
+    models: Annotated[
+        str, typer.Option(help="Only these models, separated by commas [default: all but planners].")
+    ] = "",
+) -> None:
+    """Record what every model says after every sequence of notes; an interrupted run goes on."""
+    import asyncio
+
+    from routewright.cli.show import refuse_out
+    from routewright.lab.pool import lab_pool
+    from routewright.lab.questions import questions as ask
+    from routewright.lab.record import record as run
+    from routewright.lab.roster import PLAN, ROSTER
+
+    refuse_out(out)
+    asked = ask(family, questions, split, seed)
+    pool = lab_pool(folder)
+    names = [m for m in models.split(",") if m] or [m for m in pool.models if PLAN not in ROSTER[m].shares]
+
+    async def go(bar: Any) -> int:
+        try:
+            return await run(pool, asked, depth, out, names, bar)
+        finally:
+            await pool.aclose()
+
+    with progress("recording") as bar:
+        rows = asyncio.run(go(bar))
+    console.print(f"{out}: {rows} rows written, {len(asked)} questions x {len(names)} models, depth {depth}")
+
+
+@lab.command("models")
+def list_models() -> None:
     """List the models of the lab: what each is for, and its size."""
     from routewright.lab.roster import ROSTER, vocabulary
 

@@ -21,7 +21,7 @@ from dataclasses import replace
 import numpy as np
 
 from routewright.episodes.legal import nothing_fits, published
-from routewright.episodes.prompts import messages_for, model_of
+from routewright.episodes.prompts import messages_for, name_of
 from routewright.episodes.running import Run, Sink
 from routewright.episodes.transition import begin, check_plan, finish, shown_to, usable
 from routewright.errors import BudgetExceeded, EpisodeError
@@ -207,15 +207,15 @@ async def _ask(r: Run, state: State, action: Call, node: int | None) -> Reply:
     shown = shown_to(state, action, node)
     request = Request(
         action.model,
-        messages_for(state, action, shown),
+        messages_for(state, action, shown, r.pool.transcripts),
         state.query,
         action.max_tokens,
         action.least_tokens or r.policy.least_tokens,
         state.query.options,
         sample=action.sample,
-        shown=tuple([model_of(state, i) for i in shown]) if shown else (),
+        shown=tuple([name_of(state, i) for i in shown]) if shown else (),
         role=action.role,
-        tokens_in=r.tokens_in if not shown and action.prompt is None else None,
+        tokens_in=r.tokens_in if action.context == "query" and action.prompt is None else None,
     )
     r.asked.add(action.model)
     while True:

@@ -24,10 +24,11 @@ from routewright.outcomes.table import Scan, collect, read
 from routewright.policies.observe import NO_CAP
 from routewright.pools.budget import PICO, pico
 from routewright.pools.pool import Judge, Pool, Rules, pool_of
-from routewright.pools.providers.recorded import Cell, Key, Recorded
+from routewright.pools.providers.recorded import PLAIN, Cell, Key, Recorded
 from routewright.types import Bools, Ints, ModelCard, Query, Reply
 
-PATH = "path"  # column of a response tree: JSON list of the models whose replies the call was shown
+PATH = "path"  # column of a response tree: JSON list of the replies shown, each a model, or model/role
+ROLE = "role"  # column of a response tree: what the call was asked for; "answer" without replies, else "refine"
 
 
 @dataclass(frozen=True)
@@ -105,7 +106,7 @@ def recorded_pool(world: RecordedWorld, texts: Mapping[tuple[str, str, str], str
             text = None if texts is None else texts.get((query.dataset, query.query_id, model))
             if text is None:
                 text = f"(the reply of {model} was not kept)"
-            cells[query.dataset, query.query_id, model, 0, ()] = Cell(
+            cells[query.dataset, query.query_id, model, 0, (), "answer"] = Cell(
                 text,
                 float(o.quality[q, m]),
                 float(world.cost[q, m]) / PICO,
@@ -122,7 +123,7 @@ def recorded_pool(world: RecordedWorld, texts: Mapping[tuple[str, str, str], str
 
 
 def recorded_tree(path: str | Path | Scan, models: Sequence[str] | None = None) -> Pool:
-    """A response tree: a table with a column `path`, the models whose replies each call was shown.
+    """A response tree: a table with a column `path`, the replies each call was shown, and by choice `role`.
 
     Later replies depend on earlier ones, so calls with `context = "transcript"` are legal along recorded paths; any
     other raises `UnrecordedBranch`.
@@ -133,25 +134,26 @@ def recorded_tree(path: str | Path | Scan, models: Sequence[str] | None = None) 
     if PATH not in raw.collect_schema():
         raise TableError(
             f"{scan.path} has no column {PATH}. Expected a response tree: an outcome table with, for every row, the JSON "
-            'list of the models whose replies the call was shown ("[]" for none).'
+            'list of the replies the call was shown, each a model, or model/role ("[]" for none).'
         )
-    columns = ("dataset", "query_id", "model", "sample", PATH, "response", "score", "cost_usd")
+    tree = raw.select(PATH, ROLE if ROLE in raw.collect_schema() else pl.lit(None, pl.String).alias(ROLE))
+    columns = ("dataset", "query_id", "model", "sample", PATH, ROLE, "response", "score", "cost_usd")
     more = ("prompt_tokens", "completion_tokens", "latency_s")
-    frame = pl.concat([scan.frame, raw.select(PATH)], how="horizontal").select(*columns, *more)
+    frame = pl.concat([scan.frame, tree], how="horizontal").select(*columns, *more)
     if models is not None:
         frame = frame.filter(pl.col("model").is_in(list(models)))
     cells: dict[Key, Cell] = {}
     worst: dict[str, float] = {}
-    for dataset, query_id, model, sample, shown, text, score, cost, t_in, t_out, latency in collect(
-        frame, scan.path
-    ).iter_rows():
+    rows = collect(frame, scan.path).iter_rows()
+    for dataset, query_id, model, sample, shown, role, text, score, cost, t_in, t_out, latency in rows:
         try:
             along = tuple(json.loads(shown or "[]"))
         except (json.JSONDecodeError, TypeError) as error:
             raise TableError(
                 f"{scan.path}: {PATH} = {shown!r} of query {query_id!r} is no JSON list of models."
             ) from error
-        key = (dataset, query_id, model, sample, along)
+        asked = role or ("refine" if along else "answer")
+        key = (dataset, query_id, model, sample, along, "answer" if asked in PLAIN else asked)
         if key in cells:
             raise TableError(f"{scan.path}: {query_id!r}, {model!r}, sample {sample}, {PATH} {shown} is there twice.")
         cells[key] = Cell(text or "", score, cost, t_in or 0, t_out or 0, latency or 0.0, failed=text is None)
@@ -169,7 +171,7 @@ def read_world(path: str | Path, models: Sequence[str] | None = None) -> Recorde
 def _judge(cells: Mapping[Key, Cell], name: str) -> Judge:
     """The recorded score of the reply that became the answer. A text nobody recorded has none, and raises."""
     by_text: dict[tuple[str, str, str, str], float | None] = {}
-    for (dataset, query_id, model, _, _), cell in cells.items():
+    for (dataset, query_id, model, *_), cell in cells.items():
         by_text.setdefault((dataset, query_id, model, cell.text), cell.score)
 
     async def judge(query: Query, reply: Reply | None, answer: str) -> float | None:

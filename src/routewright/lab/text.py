@@ -20,7 +20,8 @@ Plans are written as `routewright.policies.plan_text` reads them:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from routewright.errors import RoutewrightError
 from routewright.lab.families.base import Question, Step
@@ -36,6 +37,15 @@ def prompt_text(question: str, notes: Sequence[str] | None = None) -> str:
     """What a model is shown; with notes (an empty list too) it is asked for the next note, without for the answer."""
     lines = [f"Q: {question}", *(f"N: {note}" for note in notes or ()), "A:" if notes is None else "N:"]
     return "\n".join(lines)
+
+
+def transcript(request: Sequence[Mapping[str, Any]], replies: Sequence[str], role: str) -> list[dict[str, Any]]:
+    """The question and the replies so far as notes, in one message that asks for the next note: a pool's form `lab`.
+
+    A reply is shown by its note, or its answer, or as it is.
+    """
+    notes = [note_of(reply) or answer_of(reply) or reply.strip() for reply in replies]
+    return [{"role": "user", "content": prompt_text(str(request[-1].get("content", "")), notes)}]
 
 
 def plan_prompt(question: str) -> str:

@@ -83,12 +83,14 @@ class PoolConfig(Config):
     providers: dict[str, ProviderEntry]
     models: tuple[ModelEntry, ...]
     cache: CacheSettings | None = None
+    transcripts: str = "plain"
 
 
 class _File(Config):
     providers: dict[str, dict[str, Any]] = {}
     models: tuple[ModelEntry, ...] = Field(min_length=1)
     cache: CacheSettings | None = None
+    transcripts: Literal["plain", "lab"] = Field("plain", description="how replies are shown to the next model")
 
 
 def read_pool(path: str | Path) -> PoolConfig:
@@ -122,7 +124,7 @@ def check_pool(values: Mapping[str, Any], where: str) -> PoolConfig:
                     f"models.{model.name}.fallback names {other!r} in {where}. Expected another model of this file: "
                     f"{', '.join(n for n in names if n != model.name) or 'there is none'}."
                 )
-    return PoolConfig(providers=providers, models=file.models, cache=file.cache)
+    return PoolConfig(providers=providers, models=file.models, cache=file.cache, transcripts=file.transcripts)
 
 
 def _provider(name: str, raw: Mapping[str, Any], where: str) -> ProviderEntry:

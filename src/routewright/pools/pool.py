@@ -111,6 +111,7 @@ class Pool:
     cache: ResponseCache | None = None
     rules: Rules = field(default_factory=Rules)
     judge: Judge | None = None  # quality of an answer, where the world knows it
+    transcripts: str = "plain"  # how replies are shown to the next model; see `routewright.episodes.prompts`
 
     @cached_property
     def cards(self) -> tuple[ModelCard, ...]:
@@ -166,7 +167,7 @@ def build_pool(config: PoolConfig, keep: Mapping[str, Endpoint] | None = None) -
         slots = asyncio.Semaphore(m.concurrency) if m.concurrency else None
         members[m.name] = Member(card, endpoints[m.provider], m.upstream or m.name, m.fallback, slots)
     cache = ResponseCache(config.cache.path, config.cache.sampled) if config.cache else None
-    return Pool(members, cache)
+    return Pool(members, cache, transcripts=config.transcripts)
 
 
 def load_pool(path: str | Path | Mapping[str, Any]) -> Pool:

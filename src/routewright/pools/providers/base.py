@@ -31,8 +31,8 @@ from routewright.types import Query, Usage
 class Ask:
     """One attempt's worth of a call, as a provider sees it.
 
-    `model` is the upstream's name. `shown` names the models whose replies are in the prompt, in order: a recorded tree
-    finds its branch by it.
+    `model` is the upstream's name. `shown` names the replies in the prompt, in order (a model, or model/role where it
+    was not asked for a plain answer): a recorded tree finds its branch by it, and by `role`.
     """
 
     model: str

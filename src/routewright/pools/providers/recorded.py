@@ -1,7 +1,7 @@
 """`recorded`: answers that were recorded, and nothing else.
 
-Cells are found by (data set, query id, model, sample, the models whose replies were shown). A table of independent
-answers has cells with nothing shown; a response tree has more. What was never recorded raises `UnrecordedBranch`: it is
+Cells are found by (data set, query id, model, sample, the replies shown, the role asked for). A table of independent
+answers has cells with nothing shown and plain roles; a response tree has more. What was never recorded raises `UnrecordedBranch`: it is
 not a wrong answer, it is no answer. Made by `routewright.episodes.recorded`, not by a pool file.
 """
 
@@ -17,7 +17,8 @@ from routewright.errors import PoolError, ProviderError, UnrecordedBranch
 from routewright.pools.providers.base import Ask, Completion, NoOptions, Provider
 from routewright.types import Query, Usage
 
-Key: TypeAlias = tuple[str, str, str, int, tuple[str, ...]]  # data set, query id, model, sample, shown
+Key: TypeAlias = tuple[str, str, str, int, tuple[str, ...], str]  # data set, query id, model, sample, shown, role
+PLAIN = ("answer", "propose", "solve")  # roles that ask for an answer of the model's own: "answer" in a key
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,9 +65,11 @@ class Recorded(Provider):
                 "A recorded pool has no answers. Make one with routewright.episodes.recorded, from a table."
             )
         query = ask.query
-        cell = self.cells.get((query.dataset, query.query_id, ask.model, ask.sample, ask.shown))
+        role = "answer" if ask.role in PLAIN else ask.role
+        cell = self.cells.get((query.dataset, query.query_id, ask.model, ask.sample, ask.shown, role))
         if cell is None:
             shown = f", shown {' > '.join(ask.shown)}" if ask.shown else ""
+            shown += f", asked to {role}" if role != "answer" else ""
             raise UnrecordedBranch(
                 f"{self.name} holds no answer of {ask.model} (sample {ask.sample}{shown}) to query "
                 f"{query.dataset}/{query.query_id}. Expected a recorded branch; record it, or run on a live pool."

@@ -1,0 +1,54 @@
+"""The lab's models as a pool: GGUF files in a folder, run in this process.
+
+Prices follow compute: a token costs in proportion to the weights it passes through, a token read a quarter of a token
+written, for prompts are read in batches. The scale is arbitrary, chosen so that the large model costs what large models do.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from routewright.errors import PoolError
+from routewright.lab.roster import PLAN, ROSTER, Recipe, vocabulary
+from routewright.pools.config import check_pool
+from routewright.pools.pool import Pool, build_pool
+
+USD_PER_MTOK_OUT = 2.5  # of a million weights
+READ = 0.25  # a token read, of one written
+_REPLY, _PLAN = 140, 260  # tokens; what gold replies and plans need, and some
+
+
+def pool_values(folder: str | Path) -> dict[str, Any]:
+    """What a pool file of the models in a folder would say; `PoolError` if there are none."""
+    folder = Path(folder)
+    found = [recipe for name, recipe in ROSTER.items() if (folder / f"{name}.gguf").is_file()]
+    if not found:
+        raise PoolError(
+            f"{folder} holds none of {', '.join(f'{n}.gguf' for n in ROSTER)}. Expected models of `routewright lab train`."
+        )
+    return {
+        "transcripts": "lab",
+        "providers": {
+            recipe.name: {"kind": "local", "path": str(folder / f"{recipe.name}.gguf"), "concurrency": 1}
+            for recipe in found
+        },
+        "models": [_entry(recipe) for recipe in found],
+    }
+
+
+def lab_pool(folder: str | Path) -> Pool:
+    """The pool of the models in a folder."""
+    return build_pool(check_pool(pool_values(folder), str(folder)))
+
+
+def _entry(recipe: Recipe) -> dict[str, Any]:
+    price = USD_PER_MTOK_OUT * recipe.parameters(len(vocabulary())) / 1e6
+    return {
+        "name": recipe.name,
+        "provider": recipe.name,
+        "usd_per_mtok_in": round(price * READ, 4),
+        "usd_per_mtok_out": round(price, 4),
+        "output_tokens": _PLAN if PLAN in recipe.shares else _REPLY,
+        "description": recipe.about,
+    }
