@@ -20,6 +20,7 @@ from routewright.collect.plan import Plan, make_plan
 from routewright.collect.queries import Asked
 from routewright.collect.run import Ended, Progress, collect, prepare
 from routewright.collect.settings import Settings
+from routewright.lab.server import LlamaServer
 from routewright.outcomes.table import read
 from routewright.pools.budget import Ledger
 from routewright.pools.caller import Request
@@ -27,7 +28,6 @@ from routewright.pools.config import read_pool
 from routewright.pools.pool import load_pool
 from routewright.pools.providers.base import Delta
 from routewright.types import Query, Reply
-from tests.e2e.llama_server import LlamaServer
 from tests.pools.tiny_gguf import write_tiny_gguf
 
 pytest.importorskip("xllamacpp", reason="the extra `local` is not installed")

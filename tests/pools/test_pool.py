@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ import pytest
 from routewright.errors import ConfigError, RoutewrightError
 from routewright.pools.budget import Ledger
 from routewright.pools.caller import Request
-from routewright.pools.config import read_pool
+from routewright.pools.config import as_toml, check_pool, read_pool
 from routewright.pools.pool import PoolFile, load_pool
 from routewright.types import Query
 
@@ -175,3 +176,21 @@ def test_a_call_in_flight_ends_on_the_endpoint_it_began_on(tmp_path: Path) -> No
         assert (await second.call(request, Ledger())).text == ">> hi"
 
     asyncio.run(go())
+
+
+def test_a_pool_written_as_toml_is_the_same_pool() -> None:
+    values = {
+        "transcripts": "lab",
+        "providers": {"a b": {"kind": "echo", "prefix": 'say "hi" ≠\n', "retries": 0}},
+        "models": [
+            {
+                "name": "m.1",
+                "provider": "a b",
+                "usd_per_mtok_in": 0.25,
+                "usd_per_mtok_out": 1,
+                "capabilities": ["tools"],
+            }
+        ],
+        "cache": {"path": "c.sqlite", "sampled": True},
+    }
+    assert check_pool(tomllib.loads(as_toml(values)), "it") == check_pool(values, "it")

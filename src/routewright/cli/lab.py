@@ -92,6 +92,39 @@ def record(
     console.print(f"{out}: {rows} rows written, {len(asked)} questions x {len(names)} models, depth {depth}")
 
 
+@lab.command()
+def serve(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder with the models' GGUF files.")],
+    out: Annotated[Path, typer.Option(help="Pool file to write for the servers.")] = Path("lab-pool.toml"),
+) -> None:
+    """Serve every model with llama.cpp on a loopback port, until interrupted; writes the pool file that finds them."""
+    import contextlib
+    import signal
+    import threading
+
+    from routewright.lab.pool import pool_values, served_values
+    from routewright.lab.roster import CONTEXT
+    from routewright.lab.server import LlamaServer
+    from routewright.outcomes.table import beside
+    from routewright.pools.config import as_toml
+
+    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
+    with contextlib.ExitStack() as running:
+        urls = {}
+        for model in (m["name"] for m in pool_values(folder)["models"]):
+            server = LlamaServer(
+                folder / f"{model}.gguf", context=CONTEXT, slots=1, log=out.with_suffix(f".{model}.log")
+            )
+            urls[model] = running.enter_context(server).base_url
+            console.print(f"{model}: {urls[model]}")
+        with beside(out) as temporary:
+            temporary.write_text(as_toml(served_values(folder, urls)), encoding="utf-8")
+        console.print(f"{out}: the pool file; stop with Ctrl-C")
+        stop.wait()
+
+
 @lab.command("models")
 def list_models() -> None:
     """List the models of the lab: what each is for, and its size."""

@@ -6,11 +6,12 @@ written, for prompts are read in batches. The scale is arbitrary, chosen so that
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from routewright.errors import PoolError
-from routewright.lab.roster import PLAN, ROSTER, Recipe, vocabulary
+from routewright.lab.roster import CONTEXT, PLAN, ROSTER, Recipe, vocabulary
 from routewright.pools.config import check_pool
 from routewright.pools.pool import Pool, build_pool
 
@@ -30,11 +31,26 @@ def pool_values(folder: str | Path) -> dict[str, Any]:
     return {
         "transcripts": "lab",
         "providers": {
-            recipe.name: {"kind": "local", "path": str(folder / f"{recipe.name}.gguf"), "concurrency": 1}
+            recipe.name: {
+                "kind": "local",
+                "path": str(folder / f"{recipe.name}.gguf"),
+                "context_tokens": CONTEXT,
+                "concurrency": 1,
+            }
             for recipe in found
         },
         "models": [_entry(recipe) for recipe in found],
     }
+
+
+def served_values(folder: str | Path, base_urls: Mapping[str, str]) -> dict[str, Any]:
+    """The same pool behind servers: model -> base URL."""
+    values = pool_values(folder)
+    values["providers"] = {
+        name: {"kind": "openai", "base_url": url, "api_key_env": "", "concurrency": 1}
+        for name, url in base_urls.items()
+    }
+    return values
 
 
 def lab_pool(folder: str | Path) -> Pool:

@@ -19,6 +19,7 @@ A model whose `provider` is no section of the file but the name of a kind ("echo
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -140,3 +141,26 @@ def _provider(name: str, raw: Mapping[str, Any], where: str) -> ProviderEntry:
         CallSettings, {k: v for k, v in raw.items() if k in CallSettings.model_fields}, f"providers.{name} of {where}"
     )
     return ProviderEntry(kind=kind, calls=calls, options=options.model_dump())
+
+
+def as_toml(values: Mapping[str, Any]) -> str:
+    """A pool as the text of a pool file; the values are those `check_pool` takes."""
+
+    def value(one: Any) -> str:
+        if isinstance(one, bool):
+            return str(one).lower()
+        if isinstance(one, (list, tuple)):
+            return f"[{', '.join(value(v) for v in one)}]"
+        return json.dumps(one, ensure_ascii=False) if isinstance(one, str) else repr(one)
+
+    def lines(section: Mapping[str, Any]) -> list[str]:
+        return [f"{key} = {value(one)}" for key, one in section.items() if one is not None]
+
+    out = [line for key in ("transcripts",) if key in values for line in (f"{key} = {value(values[key])}", "")]
+    for name, section in values.get("providers", {}).items():
+        out += [f"[providers.{json.dumps(name)}]", *lines(section), ""]
+    for section in values["models"]:
+        out += ["[[models]]", *lines(section), ""]
+    if values.get("cache"):
+        out += ["[cache]", *lines(values["cache"]), ""]
+    return "\n".join(out)

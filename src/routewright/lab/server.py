@@ -1,10 +1,10 @@
-"""A llama.cpp server in a process of its own, so that a test can kill it. Needs `xllamacpp`.
+"""A llama.cpp server on loopback, in a process of its own that ends with this one's wish. Needs `xllamacpp` (extra `local`).
 
-    with LlamaServer(tmp_path / "tiny.gguf") as server:
+    with LlamaServer("facts.gguf") as server:
         ... server.base_url ...
-        server.kill()
 
-Run as a program it serves: `python llama_server.py MODEL PORT`.
+Run as a program it serves: `python -m routewright.lab.server MODEL PORT CONTEXT SLOTS`. One thread computes: on few cores
+more of them only wait for each other.
 """
 
 from __future__ import annotations
@@ -18,19 +18,21 @@ import urllib.request
 from pathlib import Path
 from types import TracebackType
 
+from routewright.errors import PoolError
+
 START_S = 60.0
 
 
-def serve(model: str, port: int) -> None:
-    """Load the model and serve it until killed."""
+def serve(model: str, port: int, context: int = 2048, slots: int = 2) -> None:
+    """Load the model and serve it until killed; `context` tokens are shared by the slots."""
     import xllamacpp
 
     params = xllamacpp.CommonParams()
     params.model.path = model
     params.hostnames = ["127.0.0.1"]
     params.port = port
-    params.n_ctx = 2048
-    params.n_parallel = 2
+    params.n_ctx = context
+    params.n_parallel = slots
     params.cpuparams.n_threads = params.cpuparams_batch.n_threads = 1
     params.n_threads_http = 2
     params.warmup = False
@@ -50,9 +52,12 @@ def free_port() -> int:
 class LlamaServer:
     """Up between `with` and its end, or until `kill`. What it said is in the file `log`."""
 
-    def __init__(self, model: Path, port: int = 0) -> None:
-        self.model, self.port = model, port or free_port()
-        self.log = model.with_name(f"{model.stem}-{self.port}.log")
+    def __init__(
+        self, model: str | Path, port: int = 0, *, context: int = 2048, slots: int = 2, log: Path | None = None
+    ) -> None:
+        self.model, self.port = Path(model), port or free_port()
+        self.context, self.slots = context, slots
+        self.log = log or self.model.with_name(f"{self.model.stem}-{self.port}.log")
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -60,14 +65,18 @@ class LlamaServer:
         return f"http://127.0.0.1:{self.port}/v1"
 
     def __enter__(self) -> LlamaServer:
-        command = [sys.executable, __file__, str(self.model), str(self.port)]
+        command = [sys.executable, "-m", "routewright.lab.server", str(self.model)]
+        command += [str(n) for n in (self.port, self.context, self.slots)]
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(command, stdout=log, stderr=log)
         deadline = time.monotonic() + START_S
         while not self._healthy():
             if self._process.poll() is not None or time.monotonic() > deadline:
                 self.kill()
-                raise RuntimeError(f"llama.cpp did not start:\n{self.log.read_text(errors='replace')[-2000:]}")
+                last = self.log.read_text(errors="replace").strip()[-300:]
+                raise PoolError(
+                    f"llama.cpp did not start with {self.model} ({last}). Expected a GGUF file it can load."
+                )
             time.sleep(0.05)
         return self
 
@@ -89,4 +98,4 @@ class LlamaServer:
 
 
 if __name__ == "__main__":
-    serve(sys.argv[1], int(sys.argv[2]))
+    serve(sys.argv[1], *(int(number) for number in sys.argv[2:]))
