@@ -27,6 +27,7 @@ from routewright.lab.tokenizer import Vocabulary
 Pair = tuple[str, str]  # what the model is shown, what it has to write
 Source = Callable[[np.random.Generator, int], Sequence[Pair]]  # n fresh pairs
 Progress = Callable[[int, int, float], None]  # step, of, loss
+_ROUND, _ROUND_ROWS = 8, 256  # lengths and batch sizes, and places learnt from, come in multiples of these
 _AHEAD = 4096  # pairs drawn and sorted by length at once
 
 
@@ -86,15 +87,20 @@ def train(
 def _descend(model: Llama, quick: Llama, tokens: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
     """Gradients of the batch's loss for `model`, computed by `quick`, its copy in half precision.
 
-    Only places that are learnt from are taken to the vocabulary: they are about a quarter.
+    Only places that are learnt from are taken to the vocabulary: they are about a quarter. Their number is filled up to
+    a round one, for every new shape makes the library build new kernels, which takes time and memory.
     """
     with torch.no_grad():
         for fast, full in zip(quick.parameters(), model.parameters(), strict=True):
             fast.copy_(full)
             fast.grad = None
-    learnt = wanted >= 0
+    flat = wanted.flatten()
+    learnt = torch.nonzero(flat >= 0).squeeze(1)
+    rows = F.pad(learnt, (0, -len(learnt) % _ROUND_ROWS))
+    targets = flat[rows]
+    targets[len(learnt) :] = -1
     x, _ = quick.hidden(tokens)
-    loss = F.cross_entropy(quick.logits(x[learnt]).float(), wanted[learnt])
+    loss = F.cross_entropy(quick.logits(x.flatten(0, 1)[rows]).float(), targets, ignore_index=-1)
     loss.backward()
     for fast, full in zip(quick.parameters(), model.parameters(), strict=True):
         full.grad = None if fast.grad is None else fast.grad.float()
@@ -120,21 +126,26 @@ def _batches(
         shown = vocabulary.encode([p for p, _ in pairs])
         said = [[*ids, vocabulary.end] for ids in vocabulary.encode([r for _, r in pairs])]
         rows = [(a, b) for a, b in zip(shown, said, strict=True) if len(a) + len(b) <= shape.context]
-        rows.sort(key=lambda row: len(row[0]) + len(row[1]))
-        ready: list[list[tuple[list[int], list[int]]]] = []
-        batch: list[tuple[list[int], list[int]]] = []
-        for row in rows:
-            length = len(row[0]) + len(row[1])
-            if batch and (len(batch) + 1) * length > course.tokens:
-                ready.append(batch)
-                batch = []
-            batch.append(row)
+        rows.sort(key=_length)
+        ready, at = [], 0
+        while at < len(rows):
+            size = max(1, course.tokens // _length(rows[min(at + _ROUND, len(rows) - 1)]))
+            size = max(1, course.tokens // _length(rows[min(at + size, len(rows)) - 1]))
+            size = size // _ROUND * _ROUND or size
+            ready.append(rows[at : at + size])
+            at += size
         for i in rng.permutation(len(ready)):
             yield _tensors(ready[i], vocabulary.pad)
 
 
+def _length(row: tuple[list[int], list[int]]) -> int:
+    """Places of a pair, filled up to a round number."""
+    length = len(row[0]) + len(row[1])
+    return length + -length % _ROUND
+
+
 def _tensors(rows: Sequence[tuple[list[int], list[int]]], pad: int) -> tuple[torch.Tensor, torch.Tensor]:
-    length = max(len(a) + len(b) for a, b in rows) - 1
+    length = max(_length(row) for row in rows)
     tokens = torch.full((len(rows), length), pad)
     wanted = torch.full((len(rows), length), -1)
     for i, (a, b) in enumerate(rows):
