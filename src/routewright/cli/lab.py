@@ -93,6 +93,42 @@ def record(
 
 
 @lab.command()
+def standing(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder with the models' GGUF files.")],
+    questions: Annotated[int, typer.Option(min=1, help="Questions a family.")] = 200,
+    split: Annotated[str, typer.Option(help="train, validation or test.")] = "test",
+    seed: Annotated[int, typer.Option(min=0, help="Random seed of the questions.")] = 0,
+) -> None:
+    """What each model can do alone, the best choice of one call, and the gold plan: right answers and cost."""
+    import asyncio
+
+    from routewright.cli.show import usd
+    from routewright.lab.pool import lab_pool
+    from routewright.lab.roster import PLAN, ROSTER
+    from routewright.lab.standing import standing as measure
+
+    pool = lab_pool(folder)
+    names = [m for m in pool.models if PLAN not in ROSTER[m].shares]
+
+    async def go() -> Any:
+        try:
+            return await measure(pool, names, questions, split, seed)
+        finally:
+            await pool.aclose()
+
+    with console.status("asking every model everything ..."):
+        found = asyncio.run(go())
+    for family, rows in found.items():
+        table = listing(family, "right %", "95% interval", "USD / 1,000")
+        for name, row in rows.items():
+            low, high = row.share.interval
+            right, interval = f"{100 * row.share.share:.1f}", f"[{100 * low:.1f}, {100 * high:.1f}]"
+            table.add_row(name, right, interval, usd(1000 * row.usd))
+        console.print(table)
+    console.print("oracle: one call, chosen after the fact; gold plan: reads the plan, whose finding is not charged")
+
+
+@lab.command()
 def serve(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder with the models' GGUF files.")],
     out: Annotated[Path, typer.Option(help="Pool file to write for the servers.")] = Path("lab-pool.toml"),
