@@ -267,7 +267,9 @@ def test_cancelling_stops_the_calls_in_flight_and_keeps_the_record() -> None:
     episode = kept[-1][2]
     assert episode.stopped == "cancelled"
     assert episode.answer == "one"
-    assert len(episode.steps) == 2
+    assert len(episode.steps) == 4
+    assert [s.reply.error for s in episode.steps if s.reply] == [None, "cancelled", "cancelled"]
+    assert episode.cost_usd > 20e-6  # the calls that were stopped are charged too
 
 
 # ---- masks ----
@@ -326,3 +328,21 @@ def test_leaving_many_early_stops_what_is_in_flight() -> None:
         assert provider.inside == 0
 
     asyncio.run(go())
+
+
+def test_a_text_that_was_being_written_is_in_the_record_of_a_cancelled_episode() -> None:
+    kept: list[Any] = []
+
+    async def go() -> None:
+        pool = scripted_pool(Scripted(30, "late"))
+        policy = Told(Generate("m0", "plan this"))
+        task = asyncio.ensure_future(run(policy, pool, QUERY, 0.01, sink=lambda *event: kept.append(event)))
+        await asyncio.sleep(0.05)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    asyncio.run(go())
+    episode = kept[-1][2]
+    assert isinstance(episode.steps[0].decision, Generate)
+    assert episode.cost_usd > 0

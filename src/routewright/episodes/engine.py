@@ -6,7 +6,8 @@ The loop: publish what is legal, let the policy decide, carry it out, append the
 that help a policy decide (`Generate`) are steps like any other: priced, held to the budget, traced. Every step is given
 to `sink` the moment it is done, so a run that is killed or cancelled still leaves its record.
 
-Cancelling the task stops the calls in flight; they are charged as failed attempts, and the record ends as `cancelled`.
+Cancelling the task stops the calls in flight; they are charged as failed attempts and are steps of the record, which ends
+as `cancelled`.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from routewright.episodes.transition import begin, check_plan, finish, shown_to,
 from routewright.errors import BudgetExceeded, EpisodeError
 from routewright.policies.base import Policy, Wish
 from routewright.pools.budget import Ledger
-from routewright.pools.caller import OnDelta, Request
+from routewright.pools.caller import Cancelled, OnDelta, Request
 from routewright.pools.pool import Pool
 from routewright.types import Answer, Call, Decision, Episode, Generate, Plan, Query, Reply, State, Step, Think, Usage
 
@@ -173,6 +174,9 @@ async def _decided(r: Run, state: State) -> Decision | None:
             reply = await r.pool.call(request, r.ledger)
         except BudgetExceeded as error:
             reply = _unaffordable(wish.model, error)
+        except Cancelled as cancelled:
+            r.append(Step(wish, cancelled.reply))
+            raise
         r.append(Step(wish, reply))
         r.clock_s += reply.latency_s
         if r.ledger.closed or len(r.state.steps) >= r.max_steps:
@@ -183,7 +187,11 @@ async def _decided(r: Run, state: State) -> Decision | None:
 
 async def _call(r: Run, state: State, wish: Decision, action: Call, node: int | None) -> Step:
     """Make one call and append its step."""
-    reply = await _ask(r, state, action, node)
+    try:
+        reply = await _ask(r, state, action, node)
+    except Cancelled as cancelled:  # the record tells what was under way, and its charge
+        r.append(Step(wish, cancelled.reply, node))
+        raise
     step = Step(wish, reply, node)
     r.append(step)
     if r.settled is not None:

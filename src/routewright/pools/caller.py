@@ -122,16 +122,33 @@ def worst_of(member: Member, query: Query, tokens_in: int, tokens_out: int, opti
     return worst_pico(member.card, tokens_in, tokens_out, replies)
 
 
+class Cancelled(asyncio.CancelledError):
+    """A call that was cancelled, with what it was charged all the same: `reply`."""
+
+    def __init__(self, reply: Reply) -> None:
+        super().__init__()
+        self.reply = reply
+
+
 async def call(pool: Pool, request: Request, ledger: Ledger, on_delta: OnDelta | None = None) -> Reply:
     """Make the call; see the module.
 
     Raises:
         BudgetExceeded: The first attempt does not fit the ledger.
         UnknownName: The model is not in the pool.
+        Cancelled: The task was cancelled; it says what the attempts were charged.
     """
     run = _Running(pool, request, ledger, on_delta, time.perf_counter())
+    try:
+        return await _attempts(run)
+    except asyncio.CancelledError:
+        raise Cancelled(_failed(run, "cancelled")) from None
+
+
+async def _attempts(run: _Running) -> Reply:
+    """Attempt after attempt, model after model, until a reply or the end of the line."""
     error = "not tried"
-    for member in pool.line_up(request.model):
+    for member in run.pool.line_up(run.request.model):
         wait = member.endpoint.calls.backoff_s
         for attempt in range(member.endpoint.calls.retries + 1):
             try:
@@ -146,17 +163,17 @@ async def call(pool: Pool, request: Request, ledger: Ledger, on_delta: OnDelta |
             except ProviderError as failure:
                 error = str(failure)
                 if run.streamed:
-                    if on_delta is not None:
-                        on_delta(None)
+                    if run.on_delta is not None:
+                        run.on_delta(None)
                     run.streamed = False
-                if ledger.closed or not failure.retryable or attempt == member.endpoint.calls.retries:
+                if run.ledger.closed or not failure.retryable or attempt == member.endpoint.calls.retries:
                     break
                 asked = failure.retry_after_s
                 if asked is not None and asked > member.endpoint.calls.longest_wait_s:
                     break
                 await asyncio.sleep(asked if asked is not None else wait * random.uniform(0.5, 1.5))
                 wait *= 2
-        if ledger.closed:
+        if run.ledger.closed:
             break
     return _failed(run, error)
 
