@@ -56,8 +56,9 @@ class Coordinator:
             self.policy.forecaster = Forecaster(self.router)
             if not self.policy.models:
                 self.policy.models = self.router.models
-        if not self.presets and self.router is not None:
-            self.presets = self.router.presets
+        if self.router is not None:
+            self.presets = self.presets or self.router.presets
+            self.about = self.about or self.router.about
 
     def value(self, preset: str) -> float:
         """The `value_usd` of a preset; `RouterError` for an unknown one."""

@@ -1,0 +1,145 @@
+"""`routewright ask` from the command line: the answer, the trace, the bill, and everything that can be wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.episodes.worlds import random_outcomes
+
+from routewright.coordinator import Coordinator
+from routewright.episodes.trace import replay
+from routewright.outcomes.simulated import POOL
+from routewright.policies.base import build_policy
+from routewright.router import fit
+
+ECHO = """
+[providers.good]
+kind = "echo"
+prefix = "You said: "
+
+[providers.bad]
+kind = "echo"
+fail_every = 1
+retries = 0
+
+[[models]]
+name = "small"
+provider = "good"
+usd_per_mtok_in = 0.1
+usd_per_mtok_out = 0.4
+
+[[models]]
+name = "large"
+provider = "bad"
+usd_per_mtok_in = 3
+usd_per_mtok_out = 15
+"""
+
+
+@pytest.fixture
+def ask(cli: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
+    """`routewright ask ... --pool pool.toml` in a folder with that file."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "pool.toml").write_text(ECHO)
+    return lambda *more: cli("ask", *more, "--pool", "pool.toml")
+
+
+def test_the_answer_comes_first_and_the_bill_after_it(ask: Callable[..., Any]) -> None:
+    ran = ask("What is 2 + 2?")
+    assert ran.code == 0, ran.err
+    first, rest = ran.out.split("\n", 1)
+    assert first == "You said: What is 2 + 2?"
+    assert "1 call" in rest
+    assert "the dearest model large would have cost about" in " ".join(rest.split())
+
+
+def test_the_trace_says_who_was_asked_and_why(ask: Callable[..., Any]) -> None:
+    ran = ask("hello", "--option", "model=large", "--trace", "--trace-file", "t.jsonl")
+    assert ran.code == 0, ran.err
+    words = " ".join(ran.out.split())
+    assert "large (answer) failed" in words
+    assert "what was asked before failed" in words
+    assert "<- the answer" in words
+    episode = replay(Path("t.jsonl").read_bytes().splitlines())
+    assert [s.reply.model for s in episode.steps if s.reply] == ["large", "small"]
+    assert episode.answer == "You said: hello"
+
+
+def test_a_plan_is_a_branch_of_the_trace(ask: Callable[..., Any]) -> None:
+    ran = ask("hello", "--policy", "vote", "--option", "k=1", "--trace")
+    assert ran.code == 0, ran.err
+    assert "plan of 1 calls" in ran.out
+
+
+def test_a_narrow_terminal_loses_nothing(ask: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    ran = ask("hello", "--trace")
+    assert ran.code == 0
+    assert "tokens" in ran.out
+
+
+def test_the_question_may_come_from_standard_input(ask: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    import io
+    import sys
+
+    monkeypatch.setattr(sys, "stdin", io.StringIO("from a pipe"))
+    assert "You said: from a pipe" in ask("-").out
+
+
+def test_no_answer_is_exit_code_1_and_says_why(ask: Callable[..., Any]) -> None:
+    Path("pool.toml").write_text(ECHO.replace('provider = "good"', 'provider = "bad"'))
+    ran = ask("hello")
+    assert ran.code == 1
+    assert "no answer: bad: the" in ran.err
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        (["hello", "--budget-usd", "0.0000001"], "No model fits budget_usd=1e-07"),
+        (["hello", "--budget-usd", "-1"], "--budget-usd -1.0"),
+        (["hello", "--value-usd", "nan"], "--value-usd nan"),
+        (["hello", "--preset", "q99"], "No preset is called 'q99'"),
+        (["hello", "--policy", "nobody"], "No policy is called 'nobody'"),
+        (["hello", "--option", "epsilon=2"], "epsilon = 2"),
+        (["hello", "--option", "model"], "not of the form key=value"),
+        (["   "], "The question is empty"),
+        (["hello", "--policy", "vote", "--option", 'models=["x"]'], "vote.models names 'x'"),
+    ],
+)
+def test_what_is_wrong_is_one_line_and_exit_code_2(ask: Callable[..., Any], more: list[str], words: str) -> None:
+    ran = ask(*more)
+    assert ran.code == 2
+    assert words in ran.err
+    assert len(ran.err.strip().splitlines()) == 1
+    assert "You said" not in ran.out
+
+
+def test_a_trained_router_chooses_and_is_compared_with_the_best_single_model(
+    ask: Callable[..., Any], cli: Callable[..., Any], tmp_path: Path
+) -> None:
+    from routewright.outcomes import load
+    from routewright.outcomes.simulated import TABLE
+
+    fit(load(TABLE), "ridge").save(tmp_path / "router")
+    entry = '[[models]]\nname = "{}"\nprovider = "echo"\nusd_per_mtok_in = 1\nusd_per_mtok_out = 2\n'
+    Path("pool.toml").write_text("".join(entry.format(name) for name in POOL))
+    ran = ask("Write a Rust function that reverses a string.", "--policy", "router", "--value-usd", "0.01", "--trace")
+    assert ran.code == 0, ran.err
+    words = " ".join(ran.out.split())
+    assert "forecast quality" in words
+    assert "the best single model sim-large would have cost" in words
+
+
+def test_a_coordinator_for_other_models_is_refused(ask: Callable[..., Any], tmp_path: Path) -> None:
+    policy = build_policy("cascade")
+    policy.fit(random_outcomes(60, 3))  # type: ignore[attr-defined]
+    Coordinator(policy).save(tmp_path / "cascade")
+    ran = ask("hello", "--policy", "cascade")
+    assert ran.code == 2
+    assert "trained for m0, m1, m2; the pool has small, large" in ran.err
+    ran = ask("hello", "--policy", "cascade", "--option", "rule=verifier")
+    assert "takes no options" in ran.err
