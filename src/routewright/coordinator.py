@@ -192,6 +192,14 @@ def load_coordinator(folder: str | Path) -> Coordinator:
         ) from error
 
 
+def trainable(policy: str, options: Mapping[str, Any] | None = None, seed: int = 0) -> ArrayPolicy:
+    """A new policy that learns from a table; `RouterError` for one that does not."""
+    made = build_policy(policy, options, seed)
+    if not isinstance(made, ArrayPolicy):
+        raise RouterError(f"{policy} learns nothing from a table: it can be used as it is, by its name and options.")
+    return made
+
+
 def fit_coordinator(
     outcomes: Outcomes,
     policy: str,
@@ -212,9 +220,7 @@ def fit_coordinator(
         encoder: Text to vectors, for the scorer.
         seed: Of every part.
     """
-    made = build_policy(policy, options, seed)
-    if not isinstance(made, ArrayPolicy):
-        raise RouterError(f"{policy} learns nothing from a table: it can be used as it is, by its name and options.")
+    made = trainable(policy, options, seed)
     router, forecast = None, None
     if scorer:
         router = fit_router(outcomes, scorer, encoder, seed=seed)

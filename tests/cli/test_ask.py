@@ -143,3 +143,34 @@ def test_a_coordinator_for_other_models_is_refused(ask: Callable[..., Any], tmp_
     assert "trained for m0, m1, m2; the pool has small, large" in ran.err
     ran = ask("hello", "--policy", "cascade", "--option", "rule=verifier")
     assert "takes no options" in ran.err
+
+
+def test_a_cascade_is_trained_from_the_command_line(cli: Callable[..., Any], tmp_path: Path) -> None:
+    import polars as pl
+
+    from routewright.outcomes import write
+
+    rows = [
+        {
+            "query_id": f"{q}",
+            "query": f"Which?\nA) {q}\nB) two\nC) three",
+            "model": m,
+            "score": s,
+            "cost_usd": c,
+            "response": r,
+        }
+        for q in range(60)
+        for m, s, c, r in (
+            ("one", float(q % 3 > 0), 0.001, "The answer is B" if q % 3 else "The answer is C"),
+            ("two", float(q % 4 > 0), 0.001, "The answer is B" if q % 4 else "The answer is A"),
+            ("big", 1.0, 0.05, "The answer is B"),
+        )
+    ]
+    write(pl.DataFrame(rows), tmp_path / "t.parquet")
+    ran = cli("train", tmp_path / "t.parquet", "--policy", "cascade", "--out", tmp_path / "c")
+    assert ran.code == 0, ran.err
+    assert "q99: value_usd" in ran.out
+    assert (tmp_path / "c" / "policy.json").exists()
+    ran = cli("train", tmp_path / "t.parquet", "--policy", "mixture", "--out", tmp_path / "d")
+    assert (ran.code, "learns nothing from a table" in ran.err) == (2, True)
+    assert not (tmp_path / "d").exists()

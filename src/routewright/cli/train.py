@@ -40,6 +40,8 @@ def train(
     part = Part(kind=policy, options=options, scorer=scorer)
     check_part(part)
     build_encoder(encoder)
+    if part.several:
+        coordinator.trainable(policy, options)
     refuse_out(out)
     (coordinator if part.several else router).refuse_target(out)
     wanted = [m for m in models.split(",") if m] or None
