@@ -48,3 +48,18 @@ def test_a_control_keeps_its_name() -> None:
 def test_a_table_of_names_knows_what_it_holds() -> None:
     assert "ridge" in SCORERS
     assert "near" not in SCORERS
+
+
+def test_long_work_in_a_log_tells_a_line_now_and_then(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from routewright.cli import show
+
+    monkeypatch.setattr(show, "_LOG_EVERY_S", 0.0)
+    with show.progress("fits") as bar:
+        bar(3, 7, "gsm8k")
+    assert capsys.readouterr().err == "fits: 3 of 7 gsm8k\n"
+    monkeypatch.setattr(show, "_LOG_EVERY_S", 60.0)
+    with show.progress("fits") as bar:
+        bar(3, 7, "gsm8k")
+    assert capsys.readouterr().err == ""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import sys
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +17,7 @@ from rich.table import Table
 
 from routewright.errors import ConfigError
 
+_LOG_EVERY_S = 30.0
 console = Console(highlight=False, markup=False, emoji=False)  # a model may well be called "llama[4bit]"
 
 
@@ -52,8 +55,22 @@ def refuse_out(out: Path) -> None:
 
 @contextmanager
 def progress(what: str) -> Iterator[Any]:
-    """A bar on standard error while the block runs; the block calls it with (done, total, note)."""
+    """A bar on standard error while the block runs; the block calls it with (done, total, note).
+
+    In a log, where a bar would be noise, a line every half minute.
+    """
     err = Console(stderr=True)
+    if not err.is_terminal:
+        told = time.monotonic()
+
+        def tell(done: int, total: int, note: str) -> None:
+            nonlocal told
+            if time.monotonic() - told >= _LOG_EVERY_S:
+                told = time.monotonic()
+                print(f"{what}: {done} of {total} {note}".rstrip(), file=sys.stderr, flush=True)
+
+        yield tell
+        return
     bar = Progress(
         TextColumn("{task.description}"),
         BarColumn(bar_width=24),
@@ -62,7 +79,6 @@ def progress(what: str) -> Iterator[Any]:
         TextColumn("{task.fields[note]}"),
         console=err,
         transient=True,
-        disable=not err.is_terminal,  # it would leave an empty line in a log
     )
     with bar:
         task = bar.add_task(what, total=None, note="")
