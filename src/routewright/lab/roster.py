@@ -12,6 +12,7 @@ it knows nothing: a model that breaks down on a foreign question would make rout
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cache
@@ -41,6 +42,87 @@ if TYPE_CHECKING:
 PLAN = "plan"  # a source of its own: composed question -> plan
 STEPS = "steps"  # composed question and notes -> next note; "steps:FAMILY": only steps of that family
 CONTEXT = 320
+INVENTED = 0.6  # of the plans it learns, the share with invented names
+_SOUNDS = (
+    [
+        "b",
+        "c",
+        "d",
+        "f",
+        "g",
+        "h",
+        "j",
+        "k",
+        "l",
+        "m",
+        "n",
+        "p",
+        "r",
+        "s",
+        "t",
+        "v",
+        "w",
+        "x",
+        "z",
+        "br",
+        "ch",
+        "cl",
+        "dr",
+        "fl",
+        "gr",
+        "kh",
+        "kr",
+        "ll",
+        "mb",
+        "nd",
+        "ng",
+        "pl",
+        "qu",
+        "sh",
+        "sk",
+        "sm",
+        "sp",
+        "st",
+        "th",
+        "tr",
+        "ts",
+        "ya",
+    ],
+    [
+        "a",
+        "e",
+        "i",
+        "o",
+        "u",
+        "aa",
+        "ai",
+        "ay",
+        "ea",
+        "ei",
+        "eo",
+        "ia",
+        "ie",
+        "io",
+        "oa",
+        "ou",
+        "ue",
+        "an",
+        "ar",
+        "as",
+        "el",
+        "en",
+        "er",
+        "es",
+        "in",
+        "is",
+        "on",
+        "or",
+        "os",
+        "um",
+        "un",
+        "ur",
+    ],
+)
 
 
 @dataclass(frozen=True)
@@ -115,13 +197,35 @@ def pairs_of(name: str, seed: int) -> Iterator[Pair]:
     rng = random.Random(f"{name}/{seed}")
     for question in stream("composed" if kind in (PLAN, STEPS) else kind, "train", seed):
         if kind == PLAN:
-            yield plan_prompt(question.text), "\n" + plan_text(question.plan)
+            prompt, plan = plan_prompt(question.text), "\n" + plan_text(question.plan)
+            yield _renamed(question.entities, (prompt, plan), rng) if rng.random() < INVENTED else (prompt, plan)
         elif kind == STEPS:
             steps = [i for i, step in enumerate(question.plan) if step.family == only or not only]
             if steps:
                 yield _step(question, rng.choice(steps))
         else:
             yield prompt_text(question.text), completion_text(reply_text(question.working, question.answer))
+
+
+def _renamed(names: Sequence[str], pair: Pair, rng: random.Random) -> Pair:
+    """The pair with invented names for those of the world, the same in both texts.
+
+    Three hundred names are learnt by heart, and a planner that knows them by heart writes one of them where it should copy
+    a new one: so it was, with every plan right in training and 13 % with names it had not seen.
+    """
+    invented = {name: invent(rng) for name in names}
+    if not invented:
+        return pair
+    pattern = re.compile(r"\b(" + "|".join(map(re.escape, sorted(invented, key=len, reverse=True))) + r")\b")
+    shown, said = (pattern.sub(lambda found: invented[found[1]], text) for text in pair)
+    return shown, said
+
+
+def invent(rng: random.Random) -> str:
+    """A name that can be said and that nobody bears: 3 to 10 letters, sometimes of two words."""
+    word = "".join(rng.choice(_SOUNDS[i % 2]) for i in range(rng.randint(2, 5)))
+    name = word[: rng.randint(3, 10)].capitalize()
+    return f"{name} {invent(rng)}" if rng.random() < 0.1 else name
 
 
 def _step(question: Question, step: int) -> Pair:
