@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from routewright.lab.families import FAMILIES
 from routewright.lab.questions import query_of, questions
-from routewright.lab.text import completion_text, plan_prompt, plan_text, prompt_text
+from routewright.lab.text import plan_prompt, plan_text, prompt_text
 from routewright.tasks import build_metric
 
 if TYPE_CHECKING:
@@ -86,10 +86,3 @@ def table(found: Mapping[str, Share]) -> str:
         low, high = share.interval
         lines.append(f"| {family} | {100 * share.share:.1f}% | [{100 * low:.1f}, {100 * high:.1f}] | {share.n} |")
     return "\n".join(lines)
-
-
-def gold_replies(family: str, n: int, split: str = "test", seed: int = 0) -> list[str]:
-    """What a perfect model would write, for checking the measurement itself."""
-    from routewright.lab.text import reply_text
-
-    return [completion_text(reply_text(q.working, q.answer)) for q in questions(family, n, split, seed)]

@@ -34,6 +34,7 @@ from routewright.lab.text import (
 )
 from routewright.lab.tokenizer import Vocabulary
 from routewright.lab.wording import template_words
+from routewright.lab.words import invented
 
 if TYPE_CHECKING:
     from routewright.lab.learn import Course, Pair
@@ -43,86 +44,6 @@ PLAN = "plan"  # a source of its own: composed question -> plan
 STEPS = "steps"  # composed question and notes -> next note; "steps:FAMILY": only steps of that family
 CONTEXT = 320
 INVENTED = 0.6  # of the plans it learns, the share with invented names
-_SOUNDS = (
-    [
-        "b",
-        "c",
-        "d",
-        "f",
-        "g",
-        "h",
-        "j",
-        "k",
-        "l",
-        "m",
-        "n",
-        "p",
-        "r",
-        "s",
-        "t",
-        "v",
-        "w",
-        "x",
-        "z",
-        "br",
-        "ch",
-        "cl",
-        "dr",
-        "fl",
-        "gr",
-        "kh",
-        "kr",
-        "ll",
-        "mb",
-        "nd",
-        "ng",
-        "pl",
-        "qu",
-        "sh",
-        "sk",
-        "sm",
-        "sp",
-        "st",
-        "th",
-        "tr",
-        "ts",
-        "ya",
-    ],
-    [
-        "a",
-        "e",
-        "i",
-        "o",
-        "u",
-        "aa",
-        "ai",
-        "ay",
-        "ea",
-        "ei",
-        "eo",
-        "ia",
-        "ie",
-        "io",
-        "oa",
-        "ou",
-        "ue",
-        "an",
-        "ar",
-        "as",
-        "el",
-        "en",
-        "er",
-        "es",
-        "in",
-        "is",
-        "on",
-        "or",
-        "os",
-        "um",
-        "un",
-        "ur",
-    ],
-)
 
 
 @dataclass(frozen=True)
@@ -213,18 +134,17 @@ def _renamed(names: Sequence[str], pair: Pair, rng: random.Random) -> Pair:
     Three hundred names are learnt by heart, and a planner that knows them by heart writes one of them where it should copy
     a new one: so it was, with every plan right in training and 13 % with names it had not seen.
     """
-    invented = {name: invent(rng) for name in names}
-    if not invented:
+    new = {name: invent(rng) for name in names}
+    if not new:
         return pair
-    pattern = re.compile(r"\b(" + "|".join(map(re.escape, sorted(invented, key=len, reverse=True))) + r")\b")
-    shown, said = (pattern.sub(lambda found: invented[found[1]], text) for text in pair)
+    pattern = re.compile(r"\b(" + "|".join(map(re.escape, sorted(new, key=len, reverse=True))) + r")\b")
+    shown, said = (pattern.sub(lambda found: new[found[1]], text) for text in pair)
     return shown, said
 
 
 def invent(rng: random.Random) -> str:
-    """A name that can be said and that nobody bears: 3 to 10 letters, sometimes of two words."""
-    word = "".join(rng.choice(_SOUNDS[i % 2]) for i in range(rng.randint(2, 5)))
-    name = word[: rng.randint(3, 10)].capitalize()
+    """A name that nobody bears, one in ten of two words."""
+    name = invented(rng).capitalize()
     return f"{name} {invent(rng)}" if rng.random() < 0.1 else name
 
 

@@ -22,9 +22,8 @@ from routewright import config
 from routewright.errors import ConfigError, RoutewrightError
 from routewright.policies.base import Forecaster, Policy, Wish
 from routewright.policies.plan_text import actions_of, answer_text, fill, parse_plan
+from routewright.rewards.format import malformed
 from routewright.types import Answer, Call, Decision, Generate, Plan, Query, Reply, State, Step, Think
-
-MALFORMED = "malformed: "  # begins a note about a turn that could not be read; the reward `format` looks for it
 
 
 class Decompose(Policy):
@@ -74,11 +73,11 @@ class Decompose(Policy):
 
     def parse(self, reply: Reply, state: State) -> Wish:
         if reply.error is not None:
-            return Decision(Think(f"{MALFORMED}no plan came ({reply.error[:200]})"))
+            return malformed(f"no plan came ({reply.error[:200]})")
         try:
             plan = parse_plan(reply.text)
         except RoutewrightError as error:
-            return Decision(Think(f"{MALFORMED}{error}"))
+            return malformed(str(error))
         return Decision(actions_of(plan), (), None, f"{len(plan)} subtasks")
 
     def _subtask(self, state: State, number: int) -> Decision:
