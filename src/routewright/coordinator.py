@@ -52,9 +52,9 @@ class Coordinator:
     about: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if self.router is not None and isinstance(self.policy, ArrayPolicy):
+        if self.router is not None:
             self.policy.forecaster = Forecaster(self.router)
-            if not self.policy.models:
+            if isinstance(self.policy, ArrayPolicy) and not self.policy.models:
                 self.policy.models = self.router.models
         if self.router is not None:
             self.presets = self.presets or self.router.presets

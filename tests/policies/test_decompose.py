@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import pytest
 
 from routewright.episodes.engine import run
 from routewright.episodes.trace import replay, to_lines
 from routewright.errors import ConfigError, ProviderError
-from routewright.policies.base import build_policy
+from routewright.policies.base import Forecaster, build_policy
 from routewright.policies.plan_text import answer_text
-from routewright.types import Decision, Episode, Plan, Query, Think
+from routewright.types import Decision, Episode, Forecast, Plan, Query, Think
 from tests.pools.doubles import Scripted, scripted_pool
 
 QUESTION = Query("How many vowels are in the capital of Peru, times 2?")
@@ -93,3 +95,45 @@ def test_a_worker_can_be_named() -> None:
 def test_a_planner_that_is_not_there_is_named() -> None:
     with pytest.raises(ConfigError, match=r"decompose\.planner = 'nobody'"):
         asyncio.run(run(build_policy("decompose", {"planner": "nobody"}), scripted_pool(Scripted()), QUESTION, 0.01))
+
+
+class Router:
+    """Forecasts that are known beforehand."""
+
+    def __init__(self, **promised: float) -> None:
+        self.models = tuple(promised)
+        self.quality = list(promised.values())
+        self.encoder = type("Quick", (), {"slow": False})()
+
+    def forecast(self, queries: Sequence[Query]) -> Forecast:
+        shape = (len(queries), len(self.models))
+        return Forecast(
+            self.models,
+            np.broadcast_to(np.array(self.quality), shape),
+            np.zeros(shape),
+            np.full(shape, 1e-6),
+            None,
+        )
+
+
+@pytest.mark.parametrize(("promised", "plans"), [(0.9, 1), (0.2, 0)])
+def test_a_question_is_planned_only_where_that_promises_more(promised: float, plans: int) -> None:
+    planner, worker = Scripted(PLAN), Scripted("answer:Lima", "answer:2", "answer:4")
+    policy = build_policy("decompose", {"planner": "m0"})
+    policy.forecaster = Forecaster(Router(m1=0.5, decompose=promised))
+    pool = scripted_pool(planner, worker, retries=0)
+    episode = asyncio.run(run(policy, pool, QUESTION, 0.01))
+    assert sum(isinstance(a, Plan) for a in actions(episode)) == plans
+    assert len(planner.asked) == plans
+    if not plans:
+        (step,) = episode.steps
+        assert step.decision.choices == ("m1", "decompose")  # type: ignore[union-attr]
+        assert step.decision.reason.endswith("planning 0.200 at 1e-06 USD")  # type: ignore[union-attr]
+
+
+def test_a_router_without_the_column_always_plans() -> None:
+    planner, worker = Scripted(PLAN), Scripted("answer:Lima", "answer:2", "answer:4")
+    policy = build_policy("decompose", {"planner": "m0"})
+    policy.forecaster = Forecaster(Router(m1=0.9))
+    asyncio.run(run(policy, scripted_pool(planner, worker, retries=0), QUESTION, 0.01))
+    assert len(planner.asked) == 1

@@ -99,7 +99,7 @@ ROSTER: dict[str, Recipe] = {
         Recipe("maths", "calculates, converts units and dates", 160, 4, 4, 448, _special("arithmetic", "units"), 4000),
         Recipe("reader", "reads code and tables", 128, 4, 4, 384, _special("code", "lookup"), 3000),
         Recipe("small", "a little of everything", 96, 3, 3, 288, _general(0.1), 2000),
-        Recipe("large", "the best overall, and the dearest", 224, 6, 7, 640, _general(0.3, 0.15), 6000, 4096, 1.5e-3),
+        Recipe("large", "the best overall, and the dearest", 256, 6, 8, 704, _general(0.3, 0.15), 6000, 4096, 1.5e-3),
         Recipe("cheap", "quick, and mostly wrong", 64, 2, 2, 192, _general(0.1), 400),
         Recipe("planner", "takes composed questions apart", 192, 4, 6, 512, {PLAN: 1.0}, 3000),
     )

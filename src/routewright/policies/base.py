@@ -65,11 +65,12 @@ class Policy(ABC):
     kind: ClassVar[str]
     summary: ClassVar[str]
     contexts: ClassVar[tuple[str, ...]] = ("query",)
+    forecaster: Forecaster | None = None  # a router's forecasts, for those that use them
 
     @property
     def blocking(self) -> bool:
         """Whether `prepare` may take long; the engine then runs it in a worker."""
-        return False
+        return self.forecaster is not None and self.forecaster.slow
 
     @property
     def least_tokens(self) -> int | None:
@@ -88,7 +89,8 @@ class Policy(ABC):
 
     def prepare(self, queries: Sequence[Query]) -> None:
         """Work that needs the queries alone, done once before their episodes begin."""
-        return
+        if self.forecaster is not None:
+            self.forecaster.forecast(queries)
 
     @abstractmethod
     def decide(self, states: Sequence[State], rng: np.random.Generator) -> list[Wish]:
@@ -119,10 +121,8 @@ class Policy(ABC):
 class ArrayPolicy(Policy):
     """A policy over arrays; see the module.
 
-    `forecaster` gives the scorer's forecasts to those that want them: [B, M] in the order of `models`.
+    Forecasts come as [B, M] in the order of `models`.
     """
-
-    forecaster: Forecaster | None = None
 
     def fit(self, outcomes: Outcomes, forecast: Forecast | None = None) -> None:
         """Learn from recorded outcomes with answer keys (`outcomes.keys`).
@@ -136,14 +136,6 @@ class ArrayPolicy(Policy):
     @abstractmethod
     def act(self, obs: Observation, forecast: Forecast | None, rng: np.random.Generator) -> tuple[Ints, Floats]:
         """[B] the action of each episode, allowed by `obs.mask`, and [B] the probability it had."""
-
-    @property
-    def blocking(self) -> bool:
-        return self.forecaster is not None and self.forecaster.slow
-
-    def prepare(self, queries: Sequence[Query]) -> None:
-        if self.forecaster is not None:
-            self.forecaster.forecast(queries)
 
     def decide(self, states: Sequence[State], rng: np.random.Generator) -> list[Wish]:
         if not states:

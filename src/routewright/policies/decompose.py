@@ -6,6 +6,11 @@ is decided when it is ready, by value_usd * quality - cost_usd over a router's f
 router it is the `worker`. A plan that can not be read is noted in the trace and the question asked as it is. After a
 subtask has failed the question is planned anew, at most `replans` times, then asked as it is.
 
+Not every question is worth a plan. Where the router has a column for this policy as a whole (`itself`), fitted on episodes
+that planned every question, it is weighed like a model: the question is planned only if
+
+    value_usd * quality[itself] - cost_usd[itself]  >  max over models m of  value_usd * quality[m] - cost_usd[m]
+
 Reference: Shao et al. 2025 (Route-and-Reason), arXiv:2506.05901. Differs: plans are graphs and run in parallel, planning
 may fail and be done again, the allocator forecasts per model and so takes any pool; nothing is trained by reinforcement here.
 """
@@ -20,7 +25,7 @@ from pydantic import Field
 
 from routewright import config
 from routewright.errors import ConfigError, RoutewrightError
-from routewright.policies.base import Forecaster, Policy, Wish
+from routewright.policies.base import Policy, Wish
 from routewright.policies.plan_text import actions_of, answer_text, fill, parse_plan
 from routewright.rewards.format import malformed
 from routewright.types import Answer, Call, Decision, Generate, Plan, Query, Reply, State, Step, Think
@@ -32,7 +37,6 @@ class Decompose(Policy):
     kind = "decompose"
     summary = "a planner takes the question apart, each subtask goes to the model that suits it"
     contexts: ClassVar[tuple[str, ...]] = ("query", "transcript")
-    forecaster: Forecaster | None = None
 
     class Config(config.Config):
         planner: str = Field(min_length=1, description="the model that writes plans, a name of the pool")
@@ -44,10 +48,10 @@ class Decompose(Policy):
         )
         plan_tokens: int = Field(256, ge=8, description="the longest plan, tokens")
         replans: int = Field(1, ge=0, le=8, description="new plans after a subtask that failed")
-
-    @property
-    def blocking(self) -> bool:
-        return self.forecaster is not None and self.forecaster.slow
+        itself: str = Field(
+            "decompose",
+            description="the router's column that forecasts planning itself; a router without it: always plan",
+        )
 
     def decide(self, states: Sequence[State], rng: np.random.Generator) -> list[Wish]:
         return [self._subtask(s, s.focus) if s.focus is not None else self._next(s) for s in states]
@@ -68,8 +72,24 @@ class Decompose(Policy):
             raise ConfigError(
                 f"decompose.planner = {self.config.planner!r} is not in the pool: {', '.join(c.name for c in state.pool)}."
             )
+        if not state.steps and (short := self._direct(state)) is not None:
+            return short
         question = self.config.prompt.replace("{question}", state.query.text)
         return Generate(self.config.planner, question, (), self.config.plan_tokens)
+
+    def _direct(self, state: State) -> Decision | None:
+        """One call for the whole question, where the forecasts promise more of it than of planning."""
+        if self.forecaster is None or self.config.itself not in self.forecaster.router.models:
+            return None
+        forecast = self.forecaster.forecast([state.query])
+        gain = dict(zip(forecast.models, state.value_usd * forecast.quality[0] - forecast.cost_usd[0], strict=True))
+        names = [n for n in self._open(state) if n in gain and n != self.config.planner]
+        if not names or max(gain[n] for n in names) < gain[self.config.itself]:
+            return None
+        model, why = self._choose(state, state.query.text)
+        at = forecast.models.index(self.config.itself)
+        plan = f"planning {forecast.quality[0, at]:.3f} at {forecast.cost_usd[0, at]:.3g} USD"
+        return Decision(Call(model, final=True), (*self._open(state), self.config.itself), 1.0, f"{why}; {plan}")
 
     def parse(self, reply: Reply, state: State) -> Wish:
         if reply.error is not None:
