@@ -14,10 +14,19 @@ from routewright.lab.tokenizer import SPACE, Vocabulary
 
 torch = pytest.importorskip("torch", reason="needs torch (extra lab)")
 
-from routewright.lab.export import TEMPLATE, _interleaved, arrays_of, write_gguf, write_safetensors  # noqa: E402
+from routewright.errors import RoutewrightError  # noqa: E402
+from routewright.lab.export import (  # noqa: E402
+    TEMPLATE,
+    _interleaved,
+    arrays_of,
+    read_gguf,
+    write_gguf,
+    write_safetensors,
+)
 from routewright.lab.learn import Course, Pair, train  # noqa: E402
-from routewright.lab.llama import Llama, Shape  # noqa: E402
+from routewright.lab.llama import Llama  # noqa: E402
 from routewright.lab.roster import ROSTER  # noqa: E402
+from routewright.lab.shape import Shape  # noqa: E402
 from routewright.pools.providers.base import Ask, build_provider  # noqa: E402
 
 TEXTS = ["Q: how many vowels are in Zurich?", "Q: write Lima backwards, please"]
@@ -135,7 +144,7 @@ def test_the_same_seed_gives_the_same_model() -> None:
 
 def test_llama_cpp_says_what_torch_says(learnt: Llama, tmp_path: Path) -> None:
     pytest.importorskip("xllamacpp", reason="needs xllamacpp (extra local)")
-    write_gguf(tmp_path / "m.gguf", learnt, WORDS, "copy")
+    write_gguf(tmp_path / "m.gguf", arrays_of(learnt), learnt.shape, WORDS, "copy")
     pairs = copying(np.random.default_rng(5), 40)
     wanted = [WORDS.decode(ids) for ids in learnt.greedy(WORDS.encode([p for p, _ in pairs]), WORDS.end, 8)]
 
@@ -154,7 +163,7 @@ def test_llama_cpp_says_what_torch_says(learnt: Llama, tmp_path: Path) -> None:
 def test_transformers_files_are_whole(learnt: Llama, tmp_path: Path) -> None:
     from safetensors.numpy import load_file
 
-    write_safetensors(tmp_path / "hf", learnt, WORDS)
+    write_safetensors(tmp_path / "hf", arrays_of(learnt), learnt.shape, WORDS)
     found = load_file(tmp_path / "hf" / "model.safetensors")
     assert found.keys() == arrays_of(learnt).keys()
     assert "model.layers.1.self_attn.q_proj.weight" in found
@@ -166,3 +175,20 @@ def test_transformers_files_are_whole(learnt: Llama, tmp_path: Path) -> None:
 def test_rows_are_interleaved_head_by_head() -> None:
     weight = np.arange(8)[:, None] * np.ones((1, 8))
     assert _interleaved(weight, Shape(1, 8, 1, 2, 1))[:, 0].tolist() == [0, 2, 1, 3, 4, 6, 5, 7]
+
+
+def test_what_was_written_for_llama_cpp_is_read_back(learnt: Llama, tmp_path: Path) -> None:
+    write_gguf(tmp_path / "m.gguf", arrays_of(learnt), learnt.shape, WORDS, "copy")
+    shape, words, weights = read_gguf(tmp_path / "m.gguf")
+    assert (shape, words.tokens, words.merges) == (learnt.shape, WORDS.tokens, WORDS.merges)
+    assert weights.keys() == arrays_of(learnt).keys()
+    for name, value in arrays_of(learnt).items():
+        assert np.array_equal(weights[name], value.astype(np.float16) if value.ndim == 2 else value), name
+
+
+def test_another_file_is_no_model_of_the_lab(tmp_path: Path) -> None:
+    (tmp_path / "x.gguf").write_bytes(b"GGUF no more")
+    with pytest.raises(RoutewrightError, match="can not be read as a model of the lab"):
+        read_gguf(tmp_path / "x.gguf")
+    with pytest.raises(RoutewrightError, match="can not be read as a model of the lab"):
+        read_gguf(tmp_path / "none.gguf")

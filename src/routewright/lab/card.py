@@ -1,11 +1,11 @@
-"""A trained lab model on disk: GGUF, safetensors, and the card that says what it is and how good it is."""
+"""A trained lab model on disk: GGUF, and the card that says what it is and how good it is."""
 
 from __future__ import annotations
 
 import datetime
 from pathlib import Path
 
-from routewright.lab.export import write_gguf, write_safetensors
+from routewright.lab.export import arrays_of, write_gguf
 from routewright.lab.llama import Llama
 from routewright.lab.measure import LONGEST_PLAN, by_family, plans, table, torch_answers
 from routewright.lab.roster import PLAN, Recipe
@@ -14,14 +14,13 @@ from routewright.outcomes.table import beside
 
 
 def write_model(out: Path, recipe: Recipe, model: Llama, vocabulary: Vocabulary, cpu_s: float, questions: int) -> str:
-    """Write `NAME.gguf`, `NAME/` for transformers and `NAME.md`; returns the card.
+    """Write `NAME.gguf` and `NAME.md`; returns the card.
 
     Args:
         cpu_s: What training took, CPU seconds, of this process alone: a resumed run tells only of its last part.
         questions: Test questions a family that the card's figures rest on.
     """
-    write_gguf(out / f"{recipe.name}.gguf", model, vocabulary, recipe.name, recipe.about)
-    write_safetensors(out / recipe.name, model, vocabulary)
+    write_gguf(out / f"{recipe.name}.gguf", arrays_of(model), model.shape, vocabulary, recipe.name, recipe.about)
     if PLAN in recipe.shares:
         found = {"whole plans": plans(torch_answers(model, vocabulary, LONGEST_PLAN), questions)}
     else:

@@ -1,7 +1,11 @@
-"""Lab models as files: GGUF (F16) for llama.cpp and Ollama, safetensors with configuration for transformers.
+"""Lab models as files: GGUF (F16) for llama.cpp and Ollama, safetensors with configuration for transformers, and from one
+to the other. What ships is GGUF; the other is rebuilt from it, with the same numbers.
+
+    shape, words, weights = read_gguf("facts.gguf")
+    write_safetensors("facts", weights, shape, words)
 
 llama.cpp turns neighbouring pairs where transformers turns halves, so the rows of query and key weights are reordered
-on the way, head by head. Needs `gguf` (extra `lab`).
+on the way, head by head. Needs `gguf` (extra `lab`), and no torch but for what `arrays_of` is given.
 """
 
 from __future__ import annotations
@@ -9,14 +13,20 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from routewright.lab.llama import Llama, Shape
-from routewright.lab.tokenizer import SPECIAL, Vocabulary
+from routewright.errors import RoutewrightError
+from routewright.lab.shape import Shape
+from routewright.lab.tokenizer import SPACE, SPECIAL, Vocabulary
 from routewright.outcomes.table import beside
+
+if TYPE_CHECKING:
+    from routewright.lab.llama import Llama
+
+Weights: TypeAlias = Mapping[str, NDArray[Any]]  # under transformers' names
 
 # A prompt of `routewright.lab.text` goes as it is; any other message is taken as a question.
 TEMPLATE = (
@@ -36,16 +46,21 @@ _NAMES = {
 }
 
 
+_LAYER = {ours: theirs for theirs, ours in _NAMES.items()}
+_OUTSIDE = {"model.embed_tokens.weight": "token_embd.weight", "model.norm.weight": "output_norm.weight"}
+
+
 def arrays_of(model: Llama) -> dict[str, NDArray[Any]]:
-    """The weights under transformers' names."""
+    """The weights of a model in PyTorch."""
     return {f"model.{name}": p.detach().numpy() for name, p in model.state_dict().items()}
 
 
-def write_gguf(path: str | Path, model: Llama, vocabulary: Vocabulary, name: str, about: str = "") -> None:
+def write_gguf(
+    path: str | Path, weights: Weights, shape: Shape, vocabulary: Vocabulary, name: str, about: str = ""
+) -> None:
     """Write the model for llama.cpp, half precision (norms in full), whole or not at all."""
     import gguf
 
-    shape = model.shape
     tokens = vocabulary.tokens
     kinds = [gguf.TokenType.NORMAL] * (len(tokens) - len(SPECIAL)) + [gguf.TokenType.CONTROL] * len(SPECIAL)
     with beside(Path(path)) as temporary:
@@ -73,7 +88,7 @@ def write_gguf(path: str | Path, model: Llama, vocabulary: Vocabulary, name: str
         writer.add_bos_token_id(vocabulary.end)
         writer.add_add_bos_token(False)
         writer.add_chat_template(TEMPLATE)
-        for key, value in _gguf_arrays(model).items():
+        for key, value in _gguf_arrays(weights, shape).items():
             writer.add_tensor(key, value)
         writer.write_header_to_file()
         writer.write_kv_data_to_file()
@@ -81,18 +96,16 @@ def write_gguf(path: str | Path, model: Llama, vocabulary: Vocabulary, name: str
         writer.close()
 
 
-def _gguf_arrays(model: Llama) -> Mapping[str, NDArray[Any]]:
+def _gguf_arrays(weights: Weights, shape: Shape) -> Weights:
     out: dict[str, NDArray[Any]] = {}
-    for name, value in arrays_of(model).items():
-        bare = name.removeprefix("model.")
-        if bare.startswith("layers."):
-            _, number, rest = bare.split(".", 2)
+    for name, value in weights.items():
+        key = _OUTSIDE.get(name)
+        if key is None:
+            _, _, number, rest = name.split(".", 3)
             part = rest.removesuffix(".weight")
-            if part.endswith(("q_proj", "k_proj")):
-                value = _interleaved(value, model.shape)
             key = f"blk.{number}.{_NAMES[part]}.weight"
-        else:
-            key = {"embed_tokens.weight": "token_embd.weight", "norm.weight": "output_norm.weight"}[bare]
+            if part.endswith(("q_proj", "k_proj")):
+                value = _interleaved(value, shape)
         out[key] = value.astype(np.float16 if value.ndim == 2 else np.float32)
     return out
 
@@ -104,14 +117,64 @@ def _interleaved(weight: NDArray[Any], shape: Shape) -> NDArray[Any]:
     return made
 
 
-def write_safetensors(folder: str | Path, model: Llama, vocabulary: Vocabulary) -> None:
+def _halves(weight: NDArray[Any], shape: Shape) -> NDArray[Any]:
+    """`_interleaved` undone."""
+    pairs = weight.reshape(shape.heads, shape.head // 2, 2, shape.width)
+    made: NDArray[Any] = np.ascontiguousarray(pairs.swapaxes(1, 2).reshape(weight.shape))
+    return made
+
+
+def read_gguf(path: str | Path) -> tuple[Shape, Vocabulary, dict[str, NDArray[Any]]]:
+    """A model that `write_gguf` wrote: its sizes, its vocabulary, its weights in full precision.
+
+    Raises:
+        RoutewrightError: No GGUF file, or not one of the lab.
+    """
+    import gguf
+
+    try:
+        reader = gguf.GGUFReader(str(path))
+        facts = {key: field.contents() for key, field in reader.fields.items()}
+        tokens = facts["tokenizer.ggml.tokens"]
+        shape = Shape(
+            len(tokens),
+            *(
+                int(facts[f"llama.{key}"])
+                for key in (
+                    "embedding_length",
+                    "block_count",
+                    "attention.head_count",
+                    "feed_forward_length",
+                    "context_length",
+                )
+            ),
+        )
+        vocabulary = Vocabulary(tuple(t.removeprefix(SPACE) for t in tokens[256 : -len(SPECIAL)] if t != SPACE))
+        found = {tensor.name: np.array(tensor.data, dtype=np.float32) for tensor in reader.tensors}
+        weights = {name: found.pop(key) for name, key in _OUTSIDE.items()}
+        for key, value in found.items():
+            _, number, part, _ = key.split(".")
+            if part in ("attn_q", "attn_k"):
+                value = _halves(value, shape)
+            weights[f"model.layers.{number}.{_LAYER[part]}.weight"] = value
+    except (OSError, ValueError, KeyError, IndexError, TypeError) as error:
+        raise RoutewrightError(
+            f"{path} can not be read as a model of the lab ({type(error).__name__}: {str(error)[:120]}). Expected a file of "
+            "`routewright lab train`."
+        ) from error
+    if vocabulary.tokens != tokens:
+        raise RoutewrightError(f"{path} has another tokenizer. Expected a file of `routewright lab train`.")
+    return shape, vocabulary, weights
+
+
+def write_safetensors(folder: str | Path, weights: Weights, shape: Shape, vocabulary: Vocabulary) -> None:
     """Write `model.safetensors`, `config.json` and the tokenizer as transformers reads them."""
     from safetensors.numpy import save_file
 
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    shape = model.shape
-    save_file({k: np.ascontiguousarray(v) for k, v in arrays_of(model).items()}, folder / "model.safetensors")
+    with beside(folder / "model.safetensors") as temporary:
+        save_file({k: np.ascontiguousarray(v, np.float32) for k, v in weights.items()}, temporary)
     config = {
         "architectures": ["LlamaForCausalLM"],
         "model_type": "llama",

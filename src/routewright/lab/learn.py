@@ -21,7 +21,8 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from routewright.lab.llama import Llama, Shape
+from routewright.lab.llama import Llama
+from routewright.lab.shape import Shape
 from routewright.lab.tokenizer import Vocabulary
 
 Pair = tuple[str, str]  # what the model is shown, what it has to write

@@ -13,29 +13,14 @@ Reference: Touvron et al. 2023, arXiv:2302.13971.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from routewright.lab.shape import Shape
+
 Cache = list[tuple[Tensor, Tensor]]
-
-
-@dataclass(frozen=True)
-class Shape:
-    """The sizes of a model."""
-
-    vocabulary: int
-    width: int
-    layers: int
-    heads: int
-    feed: int
-    context: int = 512
-
-    @property
-    def head(self) -> int:
-        return self.width // self.heads
 
 
 class Norm(nn.Module):

@@ -23,6 +23,7 @@ import numpy as np
 
 from routewright.lab.families import FAMILIES, Question
 from routewright.lab.questions import stream
+from routewright.lab.shape import Shape
 from routewright.lab.text import (
     completion_text,
     next_reply,
@@ -38,7 +39,6 @@ from routewright.lab.words import invented
 
 if TYPE_CHECKING:
     from routewright.lab.learn import Course, Pair
-    from routewright.lab.llama import Shape
 
 PLAN = "plan"  # a source of its own: composed question -> plan
 STEPS = "steps"  # composed question and notes -> next note; "steps:FAMILY": only steps of that family
@@ -67,8 +67,6 @@ class Recipe:
         return vocabulary * self.width + self.layers * layer + self.width
 
     def shape(self, vocabulary: int) -> Shape:
-        from routewright.lab.llama import Shape
-
         return Shape(vocabulary, self.width, self.layers, self.heads, self.feed, CONTEXT)
 
     @property
