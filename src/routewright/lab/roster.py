@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 PLAN = "plan"  # a source of its own: composed question -> plan
 STEPS = "steps"  # composed question and notes -> next note; "steps:FAMILY": only steps of that family
 CONTEXT = 320
-INVENTED = 0.6  # of the plans it learns, the share with invented names
+INVENTED = 0.75  # of the plans it learns, the share with invented names
 
 
 @dataclass(frozen=True)
@@ -93,13 +93,13 @@ ROSTER: dict[str, Recipe] = {
     recipe.name: recipe
     for recipe in (
         Recipe("facts", "knows the small world", 128, 4, 4, 384, _special("facts"), 2500),
-        Recipe("words", "spells, counts and sorts", 128, 4, 4, 384, _special("text", "sorting"), 3500),
-        Recipe("maths", "calculates, converts units and dates", 160, 4, 4, 448, _special("arithmetic", "units"), 4000),
-        Recipe("reader", "reads code and tables", 128, 4, 4, 384, _special("code", "lookup"), 3000),
-        Recipe("small", "a little of everything", 96, 3, 3, 288, _general(0.1), 2000),
+        Recipe("words", "spells, counts and sorts", 128, 4, 4, 384, _special("text", "sorting"), 8000),
+        Recipe("maths", "calculates, converts units and dates", 160, 4, 4, 448, _special("arithmetic", "units"), 6000),
+        Recipe("reader", "reads code and tables", 128, 4, 4, 384, _special("code", "lookup"), 5000),
+        Recipe("small", "a little of everything", 96, 3, 3, 288, _general(0.1), 3000),
         Recipe("large", "the best overall, and the dearest", 256, 6, 8, 704, _general(0.3, 0.15), 6000, 4096, 1.5e-3),
         Recipe("cheap", "quick, and mostly wrong", 64, 2, 2, 192, _general(0.1), 400),
-        Recipe("planner", "takes composed questions apart", 192, 4, 6, 512, {PLAN: 1.0}, 3000),
+        Recipe("planner", "takes composed questions apart", 192, 4, 6, 512, {PLAN: 1.0}, 4500),
     )
 }
 
@@ -130,9 +130,10 @@ def _renamed(names: Sequence[str], pair: Pair, rng: random.Random) -> Pair:
     """The pair with invented names for those of the world, the same in both texts.
 
     Three hundred names are learnt by heart, and a planner that knows them by heart writes one of them where it should copy
-    a new one: so it was, with every plan right in training and 13 % with names it had not seen.
+    a new one: so it was, with every plan right in training and 13 % with names it had not seen. A lowercase name (of an
+    element) stays lowercase: with capitals in their place, most lowercase ones were still miswritten.
     """
-    new = {name: invent(rng) for name in names}
+    new = {name: invented(rng) if name.islower() else invent(rng) for name in names}
     if not new:
         return pair
     pattern = re.compile(r"\b(" + "|".join(map(re.escape, sorted(new, key=len, reverse=True))) + r")\b")
