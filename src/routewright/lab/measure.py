@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from routewright.lab.families import FAMILIES
+from routewright.lab.families import FAMILIES, Question
 from routewright.lab.questions import query_of, questions
 from routewright.lab.text import plan_prompt, plan_text, prompt_text
 from routewright.tasks import build_metric
@@ -47,6 +47,11 @@ class Share:
         return max(0.0, centre - half), min(1.0, centre + half)
 
 
+def score_of(question: Question, reply: str) -> float:
+    """What `routewright.tasks` says of a reply."""
+    return build_metric(question.metric).score(reply.strip(), question.answer, query_of(question)).value
+
+
 def by_family(
     answers: Answers, n: int = 300, split: str = "test", seed: int = 0, families: Sequence[str] = ()
 ) -> dict[str, Share]:
@@ -55,10 +60,7 @@ def by_family(
     for family in families or (*FAMILIES, "composed"):
         asked = questions(family, n, split, seed)
         said = answers([prompt_text(q.text) for q in asked])
-        right = 0
-        for question, text in zip(asked, said, strict=True):
-            score = build_metric(question.metric).score(text.strip(), question.answer, query_of(question))
-            right += score.value == 1.0
+        right = sum(score_of(question, text) == 1.0 for question, text in zip(asked, said, strict=True))
         found[family] = Share(right, len(asked))
     return found
 

@@ -1,4 +1,4 @@
-"""The lab's models as a pool: GGUF files in a folder, run in this process.
+"""The lab's models as a pool: GGUF files in a folder, those that ship with the package by default, run in this process.
 
 Prices follow compute: a token costs in proportion to the weights it passes through, a token read a quarter of a token
 written, for prompts are read in batches. The scale is arbitrary, chosen so that the large model costs what large models do.
@@ -6,7 +6,7 @@ written, for prompts are read in batches. The scale is arbitrary, chosen so that
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +18,10 @@ from routewright.pools.pool import Pool, build_pool
 USD_PER_MTOK_OUT = 2.5  # of a million weights
 READ = 0.25  # a token read, of one written
 _REPLY, _PLAN = 140, 260  # tokens; what gold replies and plans need, and some
+SHIPPED = Path(__file__).parent / "weights"
 
 
-def pool_values(folder: str | Path) -> dict[str, Any]:
+def pool_values(folder: str | Path = SHIPPED) -> dict[str, Any]:
     """What a pool file of the models in a folder would say; `PoolError` if there are none."""
     folder = Path(folder)
     found = [recipe for name, recipe in ROSTER.items() if (folder / f"{name}.gguf").is_file()]
@@ -53,7 +54,7 @@ def served_values(folder: str | Path, base_urls: Mapping[str, str]) -> dict[str,
     return values
 
 
-def lab_pool(folder: str | Path) -> Pool:
+def lab_pool(folder: str | Path = SHIPPED) -> Pool:
     """The pool of the models in a folder."""
     return build_pool(check_pool(pool_values(folder), str(folder)))
 
@@ -68,3 +69,8 @@ def _entry(recipe: Recipe) -> dict[str, Any]:
         "output_tokens": _PLAN if PLAN in recipe.shares else _REPLY,
         "description": recipe.about,
     }
+
+
+def solvers(models: Sequence[str]) -> list[str]:
+    """Those of the lab's models that answer questions: all but planners."""
+    return [name for name in models if name not in ROSTER or PLAN not in ROSTER[name].shares]

@@ -20,14 +20,14 @@ import polars as pl
 
 from routewright.errors import TableError
 from routewright.lab.families import Question
+from routewright.lab.measure import score_of
 from routewright.lab.questions import DATASET, query_of
 from routewright.lab.text import answer_of, prompt_text, transcript
 from routewright.outcomes.table import beside
 from routewright.pools.budget import Ledger
 from routewright.pools.caller import Request
 from routewright.pools.pool import Pool
-from routewright.tasks import build_metric
-from routewright.types import Query, Reply
+from routewright.types import Episode, Query, Reply
 
 STEP = "step"
 _PART = 25  # questions a file
@@ -64,7 +64,7 @@ async def record(
 
 async def _one(pool: Pool, question: Question, depth: int, names: Sequence[str]) -> list[dict[str, Any]]:
     """All rows of one question, shortest paths first."""
-    query, metric = query_of(question), build_metric(question.metric)
+    query = query_of(question)
     said: dict[tuple[str, str], Reply] = {}
 
     async def ask(model: str, prompt: str) -> Reply:
@@ -80,7 +80,7 @@ async def _one(pool: Pool, question: Question, depth: int, names: Sequence[str])
         return said[model, prompt]
 
     def row(model: str, path: Sequence[str], role: str, reply: Reply) -> dict[str, Any]:
-        score = metric.score(reply.text.strip(), question.answer, query).value if answer_of(reply.text) else 0.0
+        score = score_of(question, reply.text) if answer_of(reply.text) else 0.0
         return {
             **_facts(query, question),
             **_outcome(model, reply),
@@ -116,15 +116,24 @@ def _facts(query: Query, question: Question) -> dict[str, Any]:
     }
 
 
-def _outcome(model: str, reply: Reply) -> dict[str, Any]:
+def _outcome(model: str, done: Reply | Episode) -> dict[str, Any]:
+    """What a call gave, or all calls of an episode together."""
+    replies = [done] if isinstance(done, Reply) else [s.reply for s in done.steps if s.reply is not None]
+    estimated = any(reply.usage.estimated for reply in replies)
     return {
         "model": model,
         "sample": 0,
-        "response": reply.text,
-        "prompt_tokens": reply.usage.tokens_in,
-        "completion_tokens": reply.usage.tokens_out,
-        "tokens_source": "estimated" if reply.usage.estimated else "counted by the model's server",
-        "cost_usd": reply.cost_usd,
+        "response": done.text if isinstance(done, Reply) else done.answer,
+        "prompt_tokens": sum(reply.usage.tokens_in for reply in replies),
+        "completion_tokens": sum(reply.usage.tokens_out for reply in replies),
+        "tokens_source": "estimated" if estimated else "counted by the model's server",
+        "cost_usd": done.cost_usd,
         "cost_source": "tokens x lab prices",
-        "latency_s": reply.latency_s,
+        "latency_s": done.latency_s,
     }
+
+
+def row_of(question: Question, name: str, episode: Episode) -> dict[str, Any]:
+    """An episode as a row of the same table, under a name as if it were a model."""
+    facts = {"score": score_of(question, episode.answer), "path": "[]", "role": "answer"}
+    return {**_facts(query_of(question), question), **_outcome(name, episode), **facts}

@@ -17,13 +17,12 @@ import numpy as np
 
 from routewright.episodes.engine import run_many
 from routewright.lab.families import FAMILIES, Question
-from routewright.lab.measure import Share
+from routewright.lab.measure import Share, score_of
 from routewright.lab.questions import query_of, questions
 from routewright.policies.base import Policy, Wish
 from routewright.policies.plan_text import Subtask, actions_of, answer_text, fill
 from routewright.policies.single import Single
 from routewright.pools.pool import Pool
-from routewright.tasks import build_metric
 from routewright.types import Answer, Bools, Call, Decision, Episode, State
 
 CONCURRENCY = 4
@@ -81,8 +80,7 @@ async def _played(pool: Pool, policy: Policy, asked: Sequence[Question]) -> tupl
     async for i, episode in many:
         if not isinstance(episode, Episode):
             raise episode
-        score = build_metric(asked[i].metric).score(episode.answer.strip(), asked[i].answer, query_of(asked[i]))
-        right[i], usd[i] = score.value == 1.0, episode.cost_usd
+        right[i], usd[i] = score_of(asked[i], episode.answer) == 1.0, episode.cost_usd
     return right, usd
 
 

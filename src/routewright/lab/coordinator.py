@@ -1,0 +1,134 @@
+"""The lab's coordinator: plan what is worth a plan, each subtask to the model that suits it; trained here, shipped trained.
+
+Three steps, on validation questions, whose entities and wordings no model was trained on:
+
+    1. every model answers every question alone          -> an outcome table -> a router that allocates
+    2. every question is planned and solved with it       -> one more column of the table, `decompose`
+    3. a router on all columns                            -> whom to ask, and whether to plan at all
+
+The table is in the project's one format, in a folder; an interrupted run goes on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from routewright import outcomes as tables
+from routewright.coordinator import Coordinator, load_coordinator
+from routewright.episodes.engine import run_many
+from routewright.lab.families import FAMILIES, Question
+from routewright.lab.measure import score_of
+from routewright.lab.pool import SHIPPED, solvers
+from routewright.lab.questions import query_of, questions
+from routewright.lab.record import record, row_of
+from routewright.lab.roster import PLAN, ROSTER
+from routewright.outcomes.table import beside
+from routewright.policies.base import build_policy
+from routewright.pools.pool import Pool
+from routewright.router import Router, fit
+from routewright.types import Episode
+
+FOLDER = SHIPPED / "coordinator"
+POLICY = "decompose"
+VALUE_USD = 0.01  # of a right answer, while planning is tried out
+VALUES_USD = tuple(float(v) for v in np.geomspace(1e-5, 1e-1, 9))  # that presets are chosen from
+_CONCURRENCY, _FOR_PRESETS = 4, 200
+
+Progress = Callable[[str, int, int], None]  # what, done, of
+
+
+def shipped() -> Coordinator:
+    """The coordinator that ships with the package."""
+    return load_coordinator(FOLDER)
+
+
+def training_questions(per_family: int, split: str = "validation", seed: int = 0) -> list[Question]:
+    """As many of each family, and three times as many composed ones."""
+    asked = [q for family in FAMILIES for q in questions(family, per_family, split, seed)]
+    return asked + questions("composed", 3 * per_family, split, seed)
+
+
+async def train(
+    pool: Pool, out: Path, per_family: int = 200, scorer: str = "routewright", progress: Progress | None = None
+) -> Coordinator:
+    """Train a coordinator for a pool that has a planner.
+
+    Args:
+        pool: The lab's models.
+        out: Folder for the outcome table.
+        per_family: Questions of each family; composed ones are three times as many.
+        scorer: What forecasts.
+        progress: Told how far each part is.
+    """
+    tell = progress or (lambda what, done, of: None)
+    asked, names = training_questions(per_family), solvers(pool.models)
+    await record(pool, asked, 0, out, names, lambda done, of, _: tell("models alone", done, of))
+    router = fit(tables.load(out, names), scorer)
+    path = out / f"{POLICY}.parquet"
+    if not path.exists():
+        rows = await _planned(pool, asked, router, lambda done: tell("planned", done, len(asked)))
+        with beside(path) as temporary:
+            pl.DataFrame(rows, infer_schema_length=None).write_parquet(temporary, compression="zstd")
+    whole = fit(tables.load(out, [*names, POLICY]), scorer)
+    made = _coordinator(whole)
+    made.about = dict(whole.about) | {"best_single": router.about["best_single"]}
+    made.presets = await presets(made, pool, str(router.about["best_single"]), tell)
+    return made
+
+
+def _coordinator(router: Router, **options: Any) -> Coordinator:
+    planner = next(name for name, recipe in ROSTER.items() if PLAN in recipe.shares)
+    return Coordinator(build_policy(POLICY, {"planner": planner, **options}), router)
+
+
+async def _planned(
+    pool: Pool, asked: Sequence[Question], router: Router, tell: Callable[[int], None]
+) -> list[dict[str, Any]]:
+    """A row per question: what planning and solving it gave, at the cost of all its calls."""
+    policy = _coordinator(router).policy
+    rows: list[dict[str, Any]] = []
+    queries = (query_of(q) for q in asked)
+    async for i, episode in run_many(policy, pool, queries, VALUE_USD, concurrency=_CONCURRENCY):
+        if not isinstance(episode, Episode):
+            raise episode
+        rows.append(row_of(asked[i], POLICY, episode))
+        tell(len(rows))
+    return rows
+
+
+async def presets(made: Coordinator, pool: Pool, best_single: str, tell: Progress) -> dict[str, float]:
+    """The cheapest `value_usd` that keeps 95, 99 and 100 % of the best single model's right answers, on further validation
+    questions; a preset that none keeps is left out."""
+    asked = questions("mix", _FOR_PRESETS, "validation", seed=1)
+    alone = build_policy("single", {"model": best_single})
+    rival, _ = await played(alone, pool, asked, VALUE_USD)
+    kept: list[tuple[float, float]] = []
+    for number, value in enumerate(VALUES_USD, 1):
+        right, _ = await played(made.policy, pool, asked, value)
+        kept.append((value, float(np.mean(right)) / max(float(np.mean(rival)), 1e-9)))
+        tell("trade-offs", number, len(VALUES_USD))
+    found = {}
+    for name, share in (("q95", 0.95), ("q99", 0.99), ("q100", 1.0)):
+        enough = [value for value, part in kept if part >= share]
+        if enough:
+            found[name] = min(enough)
+    return found
+
+
+async def played(
+    policy: Any, pool: Pool, asked: Sequence[Question], value_usd: float
+) -> tuple[list[bool], list[Episode]]:
+    """Whether a policy answers each question right, and the episodes."""
+    right, episodes = [False] * len(asked), dict[int, Episode]()
+    queries = (query_of(q) for q in asked)
+    async for i, episode in run_many(policy, pool, queries, value_usd, concurrency=_CONCURRENCY):
+        if not isinstance(episode, Episode):
+            raise episode
+        episodes[i] = episode
+        right[i] = score_of(asked[i], episode.answer) == 1.0
+    return right, [episodes[i] for i in range(len(asked))]
