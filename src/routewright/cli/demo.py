@@ -1,47 +1,127 @@
-"""`routewright demo`: the main job on a small simulated table that ships with the package."""
+"""`routewright demo`: the coordinator of the lab on a pool of tiny models, live, in this process."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from routewright.cli.show import console, refuse_out
+from routewright.cli.show import console, listing, progress, refuse_out, usd
 
-QUERY = "Write a Python function that reverses a linked list in groups of k."
+if TYPE_CHECKING:
+    from routewright.types import Episode, State, Step
 
 
 def demo(
-    out: Annotated[Path, typer.Option(help="Folder for the report and the router.")] = Path("out/demo"),
-    seeds: Annotated[int, typer.Option(help="Repetitions.")] = 3,
+    out: Annotated[Path, typer.Option(help="Folder for the report.")] = Path("out/demo"),
+    questions: Annotated[int, typer.Option(min=28, help="Test questions of the comparison, about.")] = 280,
+    ask: Annotated[int, typer.Option(min=1, max=50, help="Composed questions to show.")] = 5,
+    seed: Annotated[int, typer.Option(min=0, help="Random seed of the questions.")] = 0,
 ) -> None:
-    """Judge policies on a simulated pool, train the default router on it, and route one query. No key, no network."""
-    from routewright.cli.evaluate import judge_plan, show
-    from routewright.cli.inspect import examine
-    from routewright.cli.route import route
-    from routewright.cli.train import train
-    from routewright.config import parse
-    from routewright.evaluate.optimum import optimum
-    from routewright.evaluate.settings import Settings
-    from routewright.evaluate.tables import plan
-    from routewright.outcomes.simulated import TABLE
+    """Ask tiny models composed questions through a coordinator, show every step, and compare. No key, no GPU, no network."""
+    import asyncio
 
-    names = ("routewright", "ridge", "gbdt", "task_mean")
-    settings = parse(Settings, {"policies": names, "seeds": seeds}, "the command line")
     refuse_out(out)
-    console.print(f"1. A table of recorded outcomes (simulated): {TABLE.name}")
-    facts = examine(TABLE)
-    console.print(
-        f"   {facts['queries']} queries x {len(facts['models'])} models, oracle {100 * facts['oracle']['quality']:.1f}%"
-    )
-    console.print("2. Judge policies on it, cross-fitted, against the controls")
-    report = judge_plan(plan([TABLE]), settings, out, "routewright demo")
-    show(report)
-    console.print(f"the simulator's own optimum, knowing every probability: gain {100 * optimum(TABLE):+.1f} points")
-    console.print("\n3. Train the default router and save it")
-    train([TABLE], out / "router")
-    console.print("\n4. Route one query")
-    console.print(f"   {QUERY}")
-    route(out / "router", QUERY, preset="q99")
-    console.print(f"\nThe report to look at: {out / 'report.html'}")
+    report = asyncio.run(_run(out, questions, ask, seed))
+    console.print(f"\nThe report to look at: {report}")
+
+
+async def _run(out: Path, n: int, ask: int, seed: int) -> Path:
+    from routewright.lab.coordinator import shipped
+    from routewright.lab.demo import asked_questions, compare, shown_questions
+    from routewright.lab.pool import lab_pool
+
+    pool = lab_pool()
+    try:
+        coordinator = shipped()
+        _pool_table(pool)
+        console.print(f"\n{ask} composed questions, asked now; no model has seen their names together:\n")
+        shown = [(question, *await _ask(coordinator, pool, question)) for question in shown_questions(ask, seed)]
+        with progress("comparing") as bar:
+            facts = await compare(pool, coordinator, asked_questions(n, seed), bar)
+    finally:
+        await pool.aclose()
+    _comparison(facts)
+    return _write(out, facts, shown)
+
+
+async def _ask(coordinator: Any, pool: Any, question: Any) -> tuple[Episode, bool]:
+    """One question; each step is printed when it is done."""
+    from routewright.lab.demo import VALUE_USD, told
+    from routewright.lab.measure import score_of
+    from routewright.lab.questions import query_of
+    from routewright.policies.plan_text import answer_text
+
+    console.print(f"Q: {question.text}")
+
+    def show(state: State, step: Step | None, episode: Episode | None) -> None:
+        for line in told(step) if step is not None else ():
+            console.print(f"   {line}")
+
+    episode = await coordinator.arun(query_of(question), pool, VALUE_USD, sink=show)
+    right = score_of(question, episode.answer) == 1.0
+    said = answer_text(episode.answer)
+    verdict = "right" if right else f"wrong, expected {question.answer}"
+    console.print(f"A: {said} ({verdict}); {usd(1000 * episode.cost_usd)} USD/1,000, {episode.latency_s:.2f} s\n")
+    return episode, right
+
+
+def _pool_table(pool: Any) -> None:
+    from routewright.lab.roster import ROSTER, vocabulary
+
+    size = len(vocabulary())
+    table = listing("model", "what it is for", "weights", "USD/M tokens")
+    for card in pool.cards:
+        recipe = ROSTER[card.name]
+        price = f"{usd(card.usd_per_mtok_in)} / {usd(card.usd_per_mtok_out)}"
+        table.add_row(card.name, recipe.about, f"{recipe.parameters(size) / 1e6:.1f} M", price)
+    console.print(table)
+
+
+def _comparison(facts: Mapping[str, Any]) -> None:
+    from routewright.lab.page import verdict
+
+    console.print(f"Everybody on the same {facts['questions']} test questions, {facts['composed']} of them composed:\n")
+    table = listing("who", "right %", "95% interval", "simple", "composed", "USD/1,000", "calls")
+    for name, row in facts["rows"].items():
+        a = row["all"]
+        table.add_row(
+            name,
+            f"{100 * a['mean']:.1f}",
+            f"{100 * a['low']:.0f} to {100 * a['high']:.0f}",
+            f"{100 * row['simple']['mean']:.0f}",
+            f"{100 * row['composed']['mean']:.0f}",
+            usd(1000 * a["cost_usd"]),
+            f"{a['calls']:.1f}",
+        )
+    console.print(table)
+    for sentence in verdict(facts):
+        console.print(f"\n{sentence}")
+
+
+def _write(out: Path, facts: Mapping[str, Any], shown: Any) -> Path:
+    import datetime
+    import json
+    import os
+    import platform
+
+    import routewright
+    from routewright.lab.page import render
+    from routewright.outcomes.table import beside
+
+    made = {
+        "command": "routewright demo",
+        "version": routewright.__version__,
+        "date": f"{datetime.datetime.now(datetime.UTC):%Y-%m-%d %H:%M} UTC",
+        "device": f"{os.cpu_count()} CPU cores, {platform.machine()}",
+    }
+    out.mkdir(parents=True, exist_ok=True)
+    for name, text in (
+        ("demo.json", json.dumps({**facts, "made": made}, indent=1)),
+        ("report.html", render(facts, shown, made)),
+    ):
+        with beside(out / name) as temporary:
+            temporary.write_text(text, encoding="utf-8")
+    return out / "report.html"

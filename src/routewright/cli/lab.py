@@ -12,6 +12,9 @@ import typer
 from routewright.cli.show import console, listing, progress
 
 lab = typer.Typer(no_args_is_help=True, help="The pool of tiny models that is trained here.")
+Folder = Annotated[
+    Path | None, typer.Argument(metavar="DIR", help="Folder with the models' GGUF files [default: the shipped ones].")
+]
 
 
 @lab.command()
@@ -21,8 +24,9 @@ def train(
     steps: Annotated[int | None, typer.Option(min=1, help="Steps [default: the recipe's].")] = None,
     questions: Annotated[int, typer.Option(min=10, help="Test questions a family, for the card.")] = 300,
     threads: Annotated[int, typer.Option(min=1, help="CPU threads.")] = 1,
+    seed: Annotated[int, typer.Option(min=0, help="Random seed of weights and questions.")] = 0,
 ) -> None:
-    """Train one model from its recipe and write it as GGUF and safetensors with its card; an interrupted run resumes."""
+    """Train one model from its recipe and write it as GGUF with its card; an interrupted run resumes."""
     from routewright.cli.show import refuse_out
     from routewright.errors import MissingExtra, UnknownName
     from routewright.lab.roster import ROSTER, source, vocabulary
@@ -46,7 +50,7 @@ def train(
             words,
             recipe.shape(len(words)),
             source(recipe),
-            recipe.course,
+            dataclasses.replace(recipe.course, seed=seed),
             out / f"{name}.checkpoint",
             lambda step, of, loss: bar(step, of, f"loss {loss:.3f}"),
         )
@@ -56,8 +60,8 @@ def train(
 
 @lab.command()
 def record(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder with the models' GGUF files.")],
     out: Annotated[Path, typer.Option(help="Folder for the tree, a table of several files.")],
+    folder: Folder = None,
     family: Annotated[str, typer.Option(help="Questions: a family, composed, or mix.")] = "composed",
     questions: Annotated[int, typer.Option(min=1, help="How many.")] = 100,
     depth: Annotated[int, typer.Option(min=1, max=6, help="Calls in a row at most.")] = 2,
@@ -71,15 +75,14 @@ def record(
     import asyncio
 
     from routewright.cli.show import refuse_out
-    from routewright.lab.pool import lab_pool
+    from routewright.lab.pool import SHIPPED, lab_pool, solvers
     from routewright.lab.questions import questions as ask
     from routewright.lab.record import record as run
-    from routewright.lab.roster import PLAN, ROSTER
 
     refuse_out(out)
     asked = ask(family, questions, split, seed)
-    pool = lab_pool(folder)
-    names = [m for m in models.split(",") if m] or [m for m in pool.models if PLAN not in ROSTER[m].shares]
+    pool = lab_pool(folder or SHIPPED)
+    names = [m for m in models.split(",") if m] or solvers(pool.models)
 
     async def go(bar: Any) -> int:
         try:
@@ -94,43 +97,139 @@ def record(
 
 @lab.command()
 def standing(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder with the models' GGUF files.")],
+    folder: Folder = None,
     questions: Annotated[int, typer.Option(min=1, help="Questions a family.")] = 200,
+    composed: Annotated[int, typer.Option(min=0, help="Composed questions [default: as many].")] = 0,
     split: Annotated[str, typer.Option(help="train, validation or test.")] = "test",
-    seed: Annotated[int, typer.Option(min=0, help="Random seed of the questions.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Random seed.")] = 0,
+    coordinator: Annotated[
+        Path | None, typer.Option(help="A trained coordinator to play as well [default: the shipped one].")
+    ] = None,
+    page: Annotated[Path | None, typer.Option(help="Write the tables to this file too, as Markdown.")] = None,
 ) -> None:
     """What each model can do alone, the best choice of one call, and the gold plan: right answers and cost."""
     import asyncio
 
     from routewright.cli.show import usd
-    from routewright.lab.pool import lab_pool
-    from routewright.lab.roster import PLAN, ROSTER
+    from routewright.coordinator import load_coordinator
+    from routewright.lab.coordinator import FOLDER
+    from routewright.lab.pool import SHIPPED, lab_pool, solvers
+    from routewright.lab.standing import markdown
     from routewright.lab.standing import standing as measure
+    from routewright.outcomes.table import beside
 
-    pool = lab_pool(folder)
-    names = [m for m in pool.models if PLAN not in ROSTER[m].shares]
+    pool = lab_pool(folder or SHIPPED)
+    names = solvers(pool.models)
+    planner = next((m for m in pool.models if m not in names), "")
+    own = coordinator or (FOLDER if folder is None else None)
+    policy = load_coordinator(own).policy if own is not None and planner else None
 
     async def go() -> Any:
         try:
-            return await measure(pool, names, questions, split, seed)
+            return await measure(
+                pool,
+                names,
+                questions,
+                composed,
+                split,
+                seed,
+                planner=planner,
+                stepwise="large" if "large" in names else "",
+                coordinator=policy,
+            )
         finally:
             await pool.aclose()
 
     with console.status("asking every model everything ..."):
         found = asyncio.run(go())
     for family, rows in found.items():
-        table = listing(family, "right %", "95% interval", "USD / 1,000")
+        table = listing(family, "right %", "95% interval", "USD / 1,000", "calls")
         for name, row in rows.items():
             low, high = row.share.interval
             right, interval = f"{100 * row.share.share:.1f}", f"[{100 * low:.1f}, {100 * high:.1f}]"
-            table.add_row(name, right, interval, usd(1000 * row.usd))
+            table.add_row(name, right, interval, usd(1000 * row.usd), f"{row.calls:.1f}")
         console.print(table)
-    console.print("oracle: one call, chosen after the fact; gold plan: reads the plan, whose finding is not charged")
+    console.print(
+        "oracle: one call, chosen after the fact; gold plan: reads the plan the question was made from, whose finding is "
+        "charged only in `planner + gold`"
+    )
+    if page is not None:
+        with beside(page) as temporary:
+            temporary.write_text(markdown(found), encoding="utf-8")
+
+
+@lab.command()
+def export(
+    folder: Folder = None,
+    out: Annotated[Path, typer.Option(help="Folder to write; a folder for each model.")] = Path("lab-models"),
+    model: Annotated[str, typer.Option(help="Only this one.")] = "",
+) -> None:
+    """Write the models as safetensors with configuration and tokenizer, as transformers reads them, from their GGUF files."""
+    from routewright.cli.show import refuse_out
+    from routewright.errors import MissingExtra, UnknownName
+    from routewright.lab.export import read_gguf, write_safetensors
+    from routewright.lab.pool import SHIPPED, pool_values
+
+    refuse_out(out)
+    files = {p["path"] for p in pool_values(folder or SHIPPED)["providers"].values()}
+    names = {Path(file).stem: Path(file) for file in sorted(files)}
+    if model and model not in names:
+        raise UnknownName("model there", model, names)
+    try:
+        import gguf  # noqa: F401
+    except ImportError as error:
+        raise MissingExtra("Reading GGUF files", "gguf", "lab") from error
+    for name, file in names.items():
+        if model in ("", name):
+            shape, words, weights = read_gguf(file)
+            write_safetensors(out / name, weights, shape, words)
+            console.print(str(out / name))
+
+
+@lab.command()
+def coordinator(
+    out: Annotated[Path, typer.Option(help="Folder for the coordinator.")],
+    folder: Folder = None,
+    table: Annotated[
+        Path | None, typer.Option(help="Folder for the outcomes it learns from [default: beside it].")
+    ] = None,
+    questions: Annotated[int, typer.Option(min=20, help="Questions a family; three times as many composed.")] = 200,
+    scorer: Annotated[str, typer.Option(help="What forecasts; see `routewright policies`.")] = "routewright",
+) -> None:
+    """Train the coordinator: every model and every plan on validation questions, then a router on that; resumes."""
+    import asyncio
+
+    from routewright.cli.show import refuse_out, usd
+    from routewright.coordinator import refuse_target
+    from routewright.lab.coordinator import train as fit
+    from routewright.lab.pool import SHIPPED, lab_pool
+
+    refuse_out(out)
+    refuse_target(out)
+    pool = lab_pool(folder or SHIPPED)
+
+    async def go(bar: Any) -> Any:
+        try:
+            return await fit(
+                pool,
+                table or out.with_name(f"{out.name}-outcomes"),
+                questions,
+                scorer,
+                lambda what, done, of: bar(done, of, what),
+            )
+        finally:
+            await pool.aclose()
+
+    with progress("training the coordinator") as bar:
+        made = asyncio.run(go(bar))
+    made.save(out)
+    presets = ", ".join(f"{name} {usd(value)}" for name, value in made.presets.items())
+    console.print(f"{out}: {made.about['queries']} questions; presets, USD for a right answer: {presets or 'none'}")
 
 
 @lab.command()
 def serve(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder with the models' GGUF files.")],
+    folder: Folder = None,
     out: Annotated[Path, typer.Option(help="Pool file to write for the servers.")] = Path("lab-pool.toml"),
 ) -> None:
     """Serve every model with llama.cpp on a loopback port, until interrupted; writes the pool file that finds them."""
@@ -138,12 +237,13 @@ def serve(
     import signal
     import threading
 
-    from routewright.lab.pool import pool_values, served_values
+    from routewright.lab.pool import SHIPPED, pool_values, served_values
     from routewright.lab.roster import CONTEXT
     from routewright.lab.server import LlamaServer
     from routewright.outcomes.table import beside
     from routewright.pools.config import as_toml
 
+    folder = folder or SHIPPED
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())

@@ -20,24 +20,21 @@ import polars as pl
 
 from routewright import outcomes as tables
 from routewright.coordinator import Coordinator, load_coordinator
-from routewright.episodes.engine import run_many
 from routewright.lab.families import FAMILIES, Question
-from routewright.lab.measure import score_of
 from routewright.lab.pool import SHIPPED, solvers
-from routewright.lab.questions import query_of, questions
+from routewright.lab.questions import questions
 from routewright.lab.record import record, row_of
 from routewright.lab.roster import PLAN, ROSTER
+from routewright.lab.standing import played
 from routewright.outcomes.table import beside
 from routewright.policies.base import build_policy
 from routewright.pools.pool import Pool
 from routewright.router import Router, fit
-from routewright.types import Episode
 
 FOLDER = SHIPPED / "coordinator"
 POLICY = "decompose"
-VALUE_USD = 0.01  # of a right answer, while planning is tried out
 VALUES_USD = tuple(float(v) for v in np.geomspace(1e-5, 1e-1, 9))  # that presets are chosen from
-_CONCURRENCY, _FOR_PRESETS = 4, 200
+_AT_ONCE, _FOR_PRESETS = 100, 200
 
 Progress = Callable[[str, int, int], None]  # what, done, of
 
@@ -92,11 +89,10 @@ async def _planned(
     """A row per question: what planning and solving it gave, at the cost of all its calls."""
     policy = _coordinator(router).policy
     rows: list[dict[str, Any]] = []
-    queries = (query_of(q) for q in asked)
-    async for i, episode in run_many(policy, pool, queries, VALUE_USD, concurrency=_CONCURRENCY):
-        if not isinstance(episode, Episode):
-            raise episode
-        rows.append(row_of(asked[i], POLICY, episode))
+    for at in range(0, len(asked), _AT_ONCE):
+        some = asked[at : at + _AT_ONCE]
+        done = await played(policy, pool, some)
+        rows += [row_of(question, POLICY, episode) for question, episode in zip(some, done.episodes, strict=True)]
         tell(len(rows))
     return rows
 
@@ -106,11 +102,11 @@ async def presets(made: Coordinator, pool: Pool, best_single: str, tell: Progres
     questions; a preset that none keeps is left out."""
     asked = questions("mix", _FOR_PRESETS, "validation", seed=1)
     alone = build_policy("single", {"model": best_single})
-    rival, _ = await played(alone, pool, asked, VALUE_USD)
+    rival = (await played(alone, pool, asked)).row.share.share
     kept: list[tuple[float, float]] = []
     for number, value in enumerate(VALUES_USD, 1):
-        right, _ = await played(made.policy, pool, asked, value)
-        kept.append((value, float(np.mean(right)) / max(float(np.mean(rival)), 1e-9)))
+        mine = (await played(made.policy, pool, asked, value)).row.share.share
+        kept.append((value, mine / max(rival, 1e-9)))
         tell("trade-offs", number, len(VALUES_USD))
     found = {}
     for name, share in (("q95", 0.95), ("q99", 0.99), ("q100", 1.0)):
@@ -118,17 +114,3 @@ async def presets(made: Coordinator, pool: Pool, best_single: str, tell: Progres
         if enough:
             found[name] = min(enough)
     return found
-
-
-async def played(
-    policy: Any, pool: Pool, asked: Sequence[Question], value_usd: float
-) -> tuple[list[bool], list[Episode]]:
-    """Whether a policy answers each question right, and the episodes."""
-    right, episodes = [False] * len(asked), dict[int, Episode]()
-    queries = (query_of(q) for q in asked)
-    async for i, episode in run_many(policy, pool, queries, value_usd, concurrency=_CONCURRENCY):
-        if not isinstance(episode, Episode):
-            raise episode
-        episodes[i] = episode
-        right[i] = score_of(asked[i], episode.answer) == 1.0
-    return right, [episodes[i] for i in range(len(asked))]
