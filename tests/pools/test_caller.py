@@ -137,16 +137,15 @@ def test_a_token_limit_lets_one_large_call_pass(monkeypatch: pytest.MonkeyPatch)
         await asyncio.gather(*(pool.call(request(), Ledger()) for _ in range(3)))
         return time.perf_counter() - began
 
-    assert 0.2 <= asyncio.run(go()) < 2
+    assert 0.2 <= asyncio.run(go()) < 20
 
 
 def test_a_hedge_takes_the_faster_of_two_calls_and_pays_for_both() -> None:
-    slow = Scripted(0.5, "late", "quick")
+    slow = Scripted()
     pool = scripted_pool(slow, hedge_s=0.02)
 
     async def go() -> Reply:
-        slow.script.clear()
-        calls = iter([0.5, 0.0])
+        calls = iter([60.0, 0.0])
         real = slow.complete
 
         async def complete(ask: Any) -> Completion:
@@ -158,7 +157,7 @@ def test_a_hedge_takes_the_faster_of_two_calls_and_pays_for_both() -> None:
 
     began = time.perf_counter()
     reply = asyncio.run(go())
-    assert time.perf_counter() - began < 0.4
+    assert time.perf_counter() - began < 20
     assert reply.error is None
     assert len(reply.attempts) == 2
     assert "hedge" in str(reply.attempts[0].error)

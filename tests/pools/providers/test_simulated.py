@@ -103,7 +103,7 @@ def test_latency_is_told_or_taken() -> None:
     told = build_provider("simulated", {"first_token_s": 5.0, "tokens_per_s": 1.0})
     began = time.perf_counter()
     done = ask(told)
-    assert time.perf_counter() - began < 1.0
+    assert time.perf_counter() - began < 4.0
     assert done.usage is not None
     assert done.latency_s == 5.0 + done.usage.tokens_out
     taken = build_provider("simulated", {"first_token_s": 0.1, "tokens_per_s": 1e6, "wait": True})
