@@ -25,10 +25,11 @@ def train(
     questions: Annotated[int, typer.Option(min=10, help="Test questions a family, for the card.")] = 300,
     threads: Annotated[int, typer.Option(min=1, help="CPU threads.")] = 1,
     seed: Annotated[int, typer.Option(min=0, help="Random seed of weights and questions.")] = 0,
+    device: Annotated[str, typer.Option(help="cpu or cuda [default: cuda if there is one].")] = "",
 ) -> None:
     """Train one model from its recipe and write it as GGUF with its card; an interrupted run resumes."""
     from routewright.cli.show import refuse_out
-    from routewright.errors import MissingExtra, UnknownName
+    from routewright.errors import ConfigError, MissingExtra, UnknownName
     from routewright.lab.roster import ROSTER, source, vocabulary
 
     if name not in ROSTER:
@@ -42,6 +43,9 @@ def train(
     from routewright.lab.card import write_model
 
     torch.set_num_threads(threads)
+    if device not in ("", "cpu") and not (device.startswith("cuda") and torch.cuda.is_available()):
+        raise ConfigError(f"--device {device} is not to be had here. Expected cpu, or cuda where PyTorch finds a GPU.")
+    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     recipe = ROSTER[name] if steps is None else dataclasses.replace(ROSTER[name], steps=steps)
     words = vocabulary()
     began = time.process_time()
@@ -53,6 +57,7 @@ def train(
             dataclasses.replace(recipe.course, seed=seed),
             out / f"{name}.checkpoint",
             lambda step, of, loss: bar(step, of, f"loss {loss:.3f}"),
+            device,
         )
     card = write_model(out, recipe, model, words, time.process_time() - began, questions)
     console.print(card)
