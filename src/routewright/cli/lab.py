@@ -232,6 +232,27 @@ def coordinator(
     console.print(f"{out}: {made.about['queries']} questions; presets, USD for a right answer: {presets or 'none'}")
 
 
+@lab.command("pool")
+def write_pool(
+    folder: Folder = None,
+    out: Annotated[Path, typer.Option(help="Pool file to write.")] = Path("lab-pool.toml"),
+) -> None:
+    """Write the pool file of the models, run in this process, for `ask` and `collect`."""
+    from routewright.cli.show import refuse_out
+    from routewright.lab.coordinator import FOLDER
+    from routewright.lab.pool import SHIPPED, pool_values
+    from routewright.outcomes.table import beside
+    from routewright.pools.config import as_toml
+
+    refuse_out(out.absolute().parent)
+    values = pool_values((folder or SHIPPED).absolute())
+    with beside(out) as temporary:
+        temporary.write_text(as_toml(values), encoding="utf-8")
+    console.print(f"{out}: {len(values['models'])} models")
+    if folder is None and FOLDER.is_dir():
+        console.print(f"their coordinator, for --policy: {FOLDER}")
+
+
 @lab.command()
 def serve(
     folder: Folder = None,
