@@ -178,3 +178,12 @@ def test_the_demonstration_shows_its_steps_and_writes_its_report(tmp_path: Path,
 def test_the_coordinator_was_trained_on_these_models() -> None:
     assert set(shipped().router.models) == {*solvers(list(ROSTER)), POLICY}  # type: ignore[union-attr]
     assert (FOLDER / "policy.json").is_file()
+
+
+def test_the_pool_file_serves_ask(tmp_path: Path, cli: Callable[..., Any]) -> None:
+    assert cli("lab", "pool", "--out", tmp_path / "pool.toml").code == 0
+    question = "Tell me the upper case form of the country where the Iskar rises."
+    ran = cli("ask", question, "--pool", tmp_path / "pool.toml", "--policy", FOLDER, "--trace")
+    assert ran.code == 0, ran.err
+    assert "BULGARIA" in ran.out
+    assert "planner (policy)" in ran.out
