@@ -121,7 +121,8 @@ async def run_many(
             done, _ = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
             for task in sorted(done, key=pending.__getitem__):
                 i = pending.pop(task)
-                error = task.exception()
+                # Cancelled from inside, by its policy or a provider: nobody here wanted all to end.
+                error = asyncio.CancelledError() if task.cancelled() else task.exception()
                 yield i, error if error is not None else task.result()
     finally:
         for task in pending:
@@ -178,6 +179,7 @@ async def _decided(r: Run, state: State) -> Decision | None:
             r.append(Step(wish, cancelled.reply))
             raise
         r.append(Step(wish, reply))
+        r.freed()
         r.clock_s += reply.latency_s
         if r.ledger.closed or len(r.state.steps) >= r.max_steps:
             return None
@@ -194,8 +196,7 @@ async def _call(r: Run, state: State, wish: Decision, action: Call, node: int | 
         raise
     step = Step(wish, reply, node)
     r.append(step)
-    if r.settled is not None:
-        r.settled.set()
+    r.freed()
     if node is None:
         r.clock_s += reply.latency_s
     return step

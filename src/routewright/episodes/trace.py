@@ -39,7 +39,7 @@ _encode = msgspec.json.Encoder().encode
 
 
 class TraceFile:
-    """A sink for the engine that appends to a file; each line is flushed as it is written.
+    """A sink for the engine that appends to a file; each line is flushed as it is written. One episode at a time.
 
     >>> import tempfile, pathlib
     >>> path = pathlib.Path(tempfile.mkdtemp()) / "trace.jsonl"
@@ -52,7 +52,6 @@ class TraceFile:
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
         self._file: BinaryIO | None = None
-        self._begun = False
 
     def __enter__(self) -> TraceFile:
         self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -66,14 +65,12 @@ class TraceFile:
     def __call__(self, state: State, step: Step | None, episode: Episode | None) -> None:
         assert self._file is not None, "open the trace with `with`"
         lines = []
-        if not self._begun:
-            self._begun = True
+        if len(state.steps) == (step is not None):  # its first event; the episode before it may have had no last one
             lines.append(begin_line(state))
         if step is not None:
             lines.append(step_line(step))
         if episode is not None:
             lines.append(end_line(episode))
-            self._begun = False
         self._file.write(b"".join(line + b"\n" for line in lines))
         self._file.flush()
 
@@ -134,7 +131,7 @@ def replay(lines: Iterable[bytes | str]) -> Episode:
         try:
             facts = msgspec.json.decode(line)
             event = facts["event"]
-            if event == "begin":
+            if event == "begin" and state is None:
                 state = _begin(facts)
             elif event == "step" and state is not None and end is None:
                 state = transition(state, _step(facts))
