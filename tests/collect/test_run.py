@@ -360,6 +360,25 @@ def test_a_judge_that_can_not_be_had_stops_the_run(tmp_path: Path, monkeypatch: 
     assert {row.spent_pico for row in rows} == {round(3 * ONE_USD * PICO)}
 
 
+def test_the_journal_and_the_ledger_agree_on_a_judge_that_fails(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a failed second verdict was charged is in the books of later runs, or their cap would be passed."""
+
+    def act(ask: Ask, nth: int) -> Any:
+        if ask.role != "judge":
+            return "an answer"
+        return "hm" if nth % 2 else ProviderError("gone", "server", reached=True)
+
+    install(monkeypatch, Scripted(act))
+    plan = judged(5, concurrency=1)
+    ended = go(plan, tmp_path / "j")
+    assert ended.progress.failed == 5
+    with Journal.open(tmp_path / "j", plan.facts()) as journal:
+        assert journal.spent_pico() == round(ended.progress.spent_usd * PICO)
+        assert journal.spent_pico() > round(5 * 2 * ONE_USD * PICO)
+
+
 def test_a_judge_within_the_cap(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     install(monkeypatch, Scripted(lambda ask, nth: '{"grade": 7}' if ask.role == "judge" else "an answer"))
     for budget in (0.0, 0.003, 0.01, 0.03):
