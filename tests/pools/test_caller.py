@@ -7,11 +7,13 @@ import time
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from routewright.errors import BudgetExceeded, PoolError, ProviderError, UnknownName, UnrecordedBranch
+from routewright.pools import limits
 from routewright.pools.bounds import most_tokens_in
 from routewright.pools.budget import Ledger
 from routewright.pools.cache import ResponseCache
@@ -75,7 +77,7 @@ def test_a_wait_that_is_too_long_goes_to_the_fallback() -> None:
     began = time.perf_counter()
     reply = call(scripted_pool(Scripted(later, "late"), Scripted("four"), fallback=True))
     assert reply.text == "four"
-    assert time.perf_counter() - began < 5
+    assert time.perf_counter() - began < 30
 
 
 def test_a_hang_ends_at_the_deadline() -> None:
@@ -84,13 +86,17 @@ def test_a_hang_ends_at_the_deadline() -> None:
     assert reply.cost_usd > 0
 
 
-def test_the_breaker_leaves_an_ill_endpoint_alone_and_tries_it_again() -> None:
+def test_the_breaker_leaves_an_ill_endpoint_alone_and_tries_it_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [1000.0]
+    monkeypatch.setattr(limits, "time", SimpleNamespace(monotonic=lambda: now[0]))
     ill = Scripted(SOON, SOON, "four", "five")
-    pool = scripted_pool(ill, breaker_failures=2, breaker_cooldown_s=0.1, retries=0)
+    pool = scripted_pool(ill, breaker_failures=2, breaker_cooldown_s=10.0, retries=0)
 
     async def go() -> list[str | None]:
-        errors = [(await pool.call(request(), Ledger())).error for _ in range(4)]
-        await asyncio.sleep(0.12)
+        errors = [(await pool.call(request(), Ledger())).error for _ in range(3)]
+        now[0] += 9.9
+        errors.append((await pool.call(request(), Ledger())).error)
+        now[0] += 0.2
         return [*errors, *[(await pool.call(request(), Ledger())).error for _ in range(2)]]
 
     errors = asyncio.run(go())
