@@ -301,7 +301,7 @@ async def _answer(r: Run, answer: Answer, stopped: str, wish: Decision | None = 
         raise EpisodeError(f"{r.policy.kind} answers before anything was asked. Expected a call first, or a text.")
     if answer.rule != "text" and not able:
         stopped = stopped if stopped != "answer" else "failed"
-    episode = finish(r.state, answer, stopped=stopped, latency_s=r.latency_s, trace_id=r.trace_id)
+    episode = finish(r.state, answer, stopped=stopped, latency_s=r.latency_s, trace_id=r.trace_id, ending=wish)
     if r.pool.judge is not None:
         reply = None if episode.chosen is None else episode.steps[episode.chosen].reply
         episode = replace(episode, quality=await r.pool.judge(r.state.query, reply, episode.answer))

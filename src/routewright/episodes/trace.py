@@ -98,13 +98,7 @@ def step_line(step: Step) -> bytes:
     if isinstance(what, Generate):
         wish: dict[str, Any] = {"generate": what}
     else:
-        wish = {
-            "verb": type(what.action).__name__.lower(),
-            "action": what.action,
-            "choices": what.choices,
-            "probability": what.probability,
-            "reason": what.reason,
-        }
+        wish = _told(what)
     return _encode({"event": "step", "wish": wish, "reply": step.reply, "node": step.node})
 
 
@@ -113,7 +107,17 @@ def end_line(episode: Episode) -> bytes:
         name: getattr(episode, name)
         for name in ("answer", "quality", "cost_usd", "latency_s", "chosen", "stopped", "overrun_usd", "trace_id")
     }
-    return _encode({"event": "end", **facts})
+    return _encode({"event": "end", **facts, "ending": None if episode.ending is None else _told(episode.ending)})
+
+
+def _told(decision: Decision) -> dict[str, Any]:
+    return {
+        "verb": type(decision.action).__name__.lower(),
+        "action": decision.action,
+        "choices": decision.choices,
+        "probability": decision.probability,
+        "reason": decision.reason,
+    }
 
 
 def replay(lines: Iterable[bytes | str]) -> Episode:
@@ -157,6 +161,7 @@ def replay(lines: Iterable[bytes | str]) -> Episode:
         quality=end["quality"],
         latency_s=end["latency_s"],
         trace_id=end["trace_id"],
+        ending=None if end["ending"] is None else _decision(end["ending"]),
     )
     for name in ("answer", "cost_usd", "overrun_usd"):
         if getattr(episode, name) != end[name]:
@@ -183,15 +188,18 @@ def _step(facts: dict[str, Any]) -> Step:
     if "generate" in wish:
         made = Generate(**{**wish["generate"], "stop": tuple(wish["generate"]["stop"])})
     else:
-        made = Decision(
-            _action(wish["verb"], wish["action"]), tuple(wish["choices"]), wish["probability"], wish["reason"]
-        )
+        made = _decision(wish)
     reply = facts["reply"]
     if reply is not None:
         reply["usage"] = Usage(**reply["usage"])
         reply["attempts"] = tuple(Attempt(**a) for a in reply["attempts"])
         reply = Reply(**reply)
     return Step(made, reply, facts["node"])
+
+
+def _decision(facts: dict[str, Any]) -> Decision:
+    action = _action(facts["verb"], facts["action"])
+    return Decision(action, tuple(facts["choices"]), facts["probability"], facts["reason"])
 
 
 def _action(verb: str, facts: dict[str, Any]) -> Action:
