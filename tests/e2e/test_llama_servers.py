@@ -28,10 +28,11 @@ from routewright.pools.config import read_pool
 from routewright.pools.pool import load_pool
 from routewright.pools.providers.base import Delta
 from routewright.types import Query, Reply
+from tests.extras import needs
 from tests.pools.tiny_gguf import write_tiny_gguf
 
-pytest.importorskip("xllamacpp", reason="the extra `local` is not installed")
-pytest.importorskip("gguf")
+needs("xllamacpp", "local")
+needs("gguf", "dev")
 pytestmark = pytest.mark.slow
 
 PROVIDER = """

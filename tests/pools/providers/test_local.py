@@ -14,10 +14,11 @@ import pytest
 
 from routewright.errors import ConfigError, MissingExtra, PoolError, ProviderError
 from routewright.pools.providers.base import Ask, Completion, Delta, Provider, build_provider
+from tests.extras import needs
 from tests.pools.tiny_gguf import write_tiny_gguf
 
-pytest.importorskip("xllamacpp", reason="the extra `local` is not installed")
-pytest.importorskip("gguf")
+needs("xllamacpp", "local")
+needs("gguf", "dev")
 
 
 @pytest.fixture(scope="module")
