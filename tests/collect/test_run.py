@@ -15,10 +15,11 @@ from hypothesis import strategies as st
 from routewright.collect.journal import Journal
 from routewright.collect.plan import Plan, make_plan
 from routewright.collect.queries import Asked
-from routewright.collect.run import collect, prepare
+from routewright.collect.run import check, collect, prepare
 from routewright.collect.settings import Settings
 from routewright.errors import PoolError, ProviderError, RoutewrightError, TableError
 from routewright.pools.budget import PICO
+from routewright.pools.config import check_pool
 from routewright.pools.providers.base import Ask, Completion
 from routewright.types import Query, Usage
 
@@ -402,3 +403,38 @@ def test_a_judge_within_the_cap(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
             prepare(plan, journal)
             asyncio.run(collect(plan, journal))
             assert journal.spent_pico() <= budget * PICO
+
+
+# -- before it starts
+
+
+@pytest.mark.parametrize("kind", ["openai", "anthropic", "litellm"])
+def test_a_key_that_is_not_set_is_told_before_anything_is_asked(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every row would be a failure, and a table of zeros is no outcome."""
+    monkeypatch.delenv("MY_KEY", raising=False)
+    config = check_pool(
+        {
+            "providers": {"there": {"kind": kind, "api_key_env": "MY_KEY"}},
+            "models": [{"name": "m", "provider": "there", "usd_per_mtok_in": 1.0, "usd_per_mtok_out": 2.0}],
+        },
+        "the test",
+    )
+    plan = plan_of(3, config=config)
+    with pytest.raises(PoolError, match=r"there.*MY_KEY is not set\. Set it to the key, or change api_key_env"):
+        check(plan)
+    with pytest.raises(PoolError, match="MY_KEY"):
+        go(plan, tmp_path / "j")
+    with Journal.open(tmp_path / "j", plan.facts()) as journal:
+        assert journal.counts() == (0, 0)
+    monkeypatch.setenv("MY_KEY", "sk-1234567890")
+    check(plan)
+
+
+def test_a_file_that_is_not_there_is_told_before_anything_is_asked(tmp_path: Path) -> None:
+    here = {"kind": "local", "path": str(tmp_path / "no.gguf")}
+    model = {"name": "m", "provider": "here", "usd_per_mtok_in": 0.0, "usd_per_mtok_out": 0.0}
+    plan = plan_of(3, config=check_pool({"providers": {"here": here}, "models": [model]}, "the test"))
+    with pytest.raises(PoolError, match=r"there is no file '.*no\.gguf'. Expected a GGUF file"):
+        check(plan)
