@@ -161,7 +161,8 @@ async def _loop(r: Run) -> Episode:
 
 async def _decided(r: Run, state: State) -> Decision | None:
     """The policy's decision, after whatever it had written first; None if the budget or the steps ran out meanwhile."""
-    wish: Wish = r.policy.decide([state], r.rng)[0]
+    decide = r.policy.decide
+    wish: Wish = (await asyncio.to_thread(decide, [state], r.rng) if r.policy.blocking else decide([state], r.rng))[0]
     while isinstance(wish, Generate):
         request = Request(
             wish.model,
