@@ -67,14 +67,16 @@ def _without_images(message: Mapping[str, Any]) -> tuple[Mapping[str, Any], int]
 
 def most_tokens_out(card: ModelCard, max_tokens: int | None, options: Mapping[str, Any]) -> int:
     """The reply's limit: what the call says, else the request, else the card; never above the card's."""
-    asked = _count(max_tokens) or _count(options.get("max_completion_tokens")) or _count(options.get("max_tokens"))
+    asked = _count(max_tokens)
+    if asked is None and options:
+        asked = _count(options.get("max_completion_tokens")) or _count(options.get("max_tokens"))
     limit = card.output_tokens or asked or DEFAULT_OUTPUT
     return min(asked, limit) if asked else limit
 
 
 def replies_of(options: Mapping[str, Any]) -> int:
     """How many replies a request asks for: its `n`, 1 where that is missing or no count."""
-    return _count(options.get("n")) or 1
+    return (_count(options["n"]) or 1) if "n" in options else 1
 
 
 def _count(value: Any) -> int | None:
@@ -82,6 +84,8 @@ def _count(value: Any) -> int | None:
 
     A limit of -1 means endless to some servers, and a negative `n` would make a reservation negative.
     """
+    if value is None or type(value) is int:  # nearly always, for every model before every episode
+        return value if value and value >= 1 else None
     try:
         number = int(value)
     except (TypeError, ValueError, OverflowError):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import time
 from collections import deque
 
@@ -81,8 +80,10 @@ class Slots:
         await self._mine().acquire()
 
     def release(self) -> None:
-        with contextlib.suppress(RuntimeError):  # without a loop: it ended around the holder, and with it who waited
+        try:
             self._mine().release()
+        except RuntimeError:  # there is no loop: it ended around the holder, and with it all who waited
+            return
 
     def full(self) -> bool:
         """Whether who comes now would have to wait."""
