@@ -30,11 +30,17 @@ def parse(kind: type[C], values: Mapping[str, Any], where: str) -> C:
     try:
         return kind.model_validate(dict(values))
     except ValidationError as error:
-        first = error.errors()[0]
+        found = error.errors()
+        # A key that is not known goes first: it may be the one that is missing, misspelt.
+        first = next((one for one in found if one["type"] == "extra_forbidden"), found[0])
         key = ".".join(str(part) for part in first["loc"]) or "configuration"
         if first["type"] == "extra_forbidden":
             known = ", ".join(_at(kind, first["loc"]).model_fields) or "none"
             raise ConfigError(f"Unknown key {key!r} in {where}. Known: {known}.") from None
+        if first["type"] == "missing":
+            about = _at(kind, first["loc"]).model_fields.get(str(first["loc"][-1]))
+            expected = f" Expected: {about.description}." if about is not None and about.description else ""
+            raise ConfigError(f"{key} is missing in {where}.{expected}") from None
         said = first["msg"].removeprefix("Value error, ").rstrip(".")
         raise ConfigError(f"{key} = {repr(first['input'])[:80]} in {where}: {said}.") from None
 

@@ -230,7 +230,9 @@ class Episode:
 
     `cost_usd` is the sum over all steps as the ledger was charged; `latency_s` the wall clock from start to end.
     `chosen` is the step whose reply became the answer. `stopped` says why it ended: `answer`; `budget` (nothing fitted
-    any more), `overrun` (an upstream claimed more than its bound), `steps` (too many), or `failed` (no reply at all).
+    any more), `overrun` (an upstream claimed more than its bound), `steps` (too many), `failed` (no reply at all) or
+    `cancelled`; a trace that breaks off replays as `interrupted`. `ending` is the policy's decision to answer, if it took
+    one: a call that was `final` from the start ends its episode without.
     """
 
     query: Query
@@ -245,6 +247,7 @@ class Episode:
     stopped: str = "answer"
     overrun_usd: float = 0.0
     trace_id: str = ""
+    ending: Decision | None = None
 
 
 @dataclass(frozen=True, slots=True)

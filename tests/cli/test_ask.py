@@ -14,6 +14,7 @@ from routewright.episodes.trace import replay
 from routewright.outcomes.simulated import POOL
 from routewright.policies.base import build_policy
 from routewright.router import fit
+from routewright.types import Answer
 
 ECHO = """
 [providers.good]
@@ -93,7 +94,7 @@ def test_no_answer_is_exit_code_1_and_says_why(ask: Callable[..., Any]) -> None:
     Path("pool.toml").write_text(ECHO.replace('provider = "good"', 'provider = "bad"'))
     ran = ask("hello")
     assert ran.code == 1
-    assert "no answer: bad: the" in ran.err
+    assert "no answer: bad: call 2 fails" in ran.err
 
 
 @pytest.mark.parametrize(
@@ -174,3 +175,41 @@ def test_a_cascade_is_trained_from_the_command_line(cli: Callable[..., Any], tmp
     ran = cli("train", tmp_path / "t.parquet", "--policy", "mixture", "--out", tmp_path / "d")
     assert (ran.code, "learns nothing from a table" in ran.err) == (2, True)
     assert not (tmp_path / "d").exists()
+
+
+def test_a_model_that_is_not_in_the_pool_is_not_replaced_in_silence(ask: Callable[..., Any]) -> None:
+    ran = ask("hello", "--option", "model=largee")
+    assert (ran.code, ran.out) == (2, "")
+    assert "No model of this pool is called 'largee'. Did you mean 'large'?" in ran.err
+
+
+@pytest.mark.parametrize(
+    ("policy", "says"),
+    [
+        ("pipeline", "models is missing in policy 'pipeline'. Expected: the sequence, names of the pool."),
+        ("decompose", "planner is missing in policy 'decompose'. Expected: the model that writes plans"),
+    ],
+)
+def test_an_option_that_is_needed_is_named_with_what_it_is(policy: str, says: str, ask: Callable[..., Any]) -> None:
+    ran = ask("hello", "--policy", policy)
+    assert (ran.code, ran.err.count("\n")) == (2, 1)
+    assert says in ran.err
+
+
+def test_the_trace_says_how_the_answer_was_found(ask: Callable[..., Any], tmp_path: Path) -> None:
+    options = ("--policy", "vote", "--option", "k=2", "--trace", "--trace-file", "t.jsonl")
+    said = " ".join(ask("Is it\nA) red\nB) blue", *options).out.split())
+    assert "answers: by vote; " in said
+    ending = replay((tmp_path / "t.jsonl").read_bytes().splitlines()).ending
+    assert ending is not None
+    assert (ending.action, ending.probability) == (Answer("vote"), 1.0)
+    assert ending.reason in said
+
+
+def test_an_endpoint_is_named_once_and_no_answer_leaves_no_empty_line(ask: Callable[..., Any], tmp_path: Path) -> None:
+    pool = (tmp_path / "pool.toml").read_text()
+    (tmp_path / "pool.toml").write_text(pool[: pool.index("[[models]]")] + pool[pool.rindex("[[models]]") :])
+    ran = ask("hello", "--trace")
+    assert ran.code == 1
+    assert ran.out.startswith("episode ")
+    assert "large at bad: call 1 fails, as asked (" in " ".join(ran.out.split())

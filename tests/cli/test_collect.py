@@ -156,10 +156,10 @@ def start(folder: Path) -> subprocess.Popen[str]:
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["SIGINT", "SIGTERM"])
 def test_interrupted(number: signal.Signals, collect: Callable[..., Any], tmp_path: Path) -> None:
     write_jsonl(tmp_path / "q.jsonl", 200)
-    write_pool(tmp_path / "pool.toml", delay_s=0.03)
+    write_pool(tmp_path / "pool.toml", delay_s=0.15)
     process = start(tmp_path)
     process.send_signal(number)
-    _, err = process.communicate(timeout=30)
+    _, err = process.communicate(timeout=120)
     assert process.returncode == 130, err
     assert "of 400 rows are kept in" in err
     assert "run the same command again" in err

@@ -13,12 +13,13 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from routewright.collect.journal import Journal
-from routewright.collect.plan import make_plan
+from routewright.collect.plan import Plan, make_plan
 from routewright.collect.queries import Asked
-from routewright.collect.run import collect, prepare
+from routewright.collect.run import check, collect, prepare
 from routewright.collect.settings import Settings
 from routewright.errors import PoolError, ProviderError, RoutewrightError, TableError
 from routewright.pools.budget import PICO
+from routewright.pools.config import check_pool
 from routewright.pools.providers.base import Ask, Completion
 from routewright.types import Query, Usage
 
@@ -51,16 +52,26 @@ def test_a_second_run_asks_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert not provider.calls
 
 
+async def cancelled(plan: Plan, path: Path, rows: int) -> None:
+    """A run that is cancelled when the journal has so many rows."""
+    reached = asyncio.Event()
+    with Journal.open(path, plan.facts()) as journal:
+        prepare(plan, journal)
+        run = asyncio.ensure_future(collect(plan, journal, lambda now: reached.set() if now.rows == rows else None))
+        await asyncio.wait_for(reached.wait(), 120)
+        run.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await run
+
+
 def test_cancelled_and_gone_on_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Cancelled in mid-flight again and again: no row lost or doubled; calls in flight count as spent."""
     plan = plan_of(30, "a", "b")
     path = tmp_path / "j"
     before = 0
     for _ in range(3):
-        provider = Scripted(lambda ask, nth: asyncio.sleep(0.002 if nth < 6 else 60))
-        install(monkeypatch, provider)
-        with pytest.raises(TimeoutError):
-            go(plan, path, limit_s=0.5)
+        install(monkeypatch, Scripted(lambda ask, nth: asyncio.sleep(0.002 if nth < 6 else 600)))
+        asyncio.run(cancelled(plan, path, before + 10))
         with Journal.open(path, plan.facts()) as journal:
             rows, _ = journal.counts()
             assert rows == before + 10
@@ -297,15 +308,20 @@ def test_a_models_own_limit_holds(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 @pytest.mark.parametrize("apart", [True, False], ids=["another endpoint", "the same endpoint"])
 def test_a_slow_model_holds_nobody_up(apart: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     order: list[str] = []
+    nearly = asyncio.Event()
 
     async def act(ask: Ask) -> None:
-        await asyncio.sleep(0.1 if ask.model == "slow" else 0)
+        if ask.model == "slow":  # says nothing until the fast one has nearly all its answers
+            await asyncio.wait_for(nearly.wait(), 120)
         order.append(ask.model)
+        if order.count("fast") == 36:
+            nearly.set()
 
     install(monkeypatch, Scripted(lambda ask, nth: act(ask)))
     config = pool_config("slow", "fast@there" if apart else "fast", providers={"here": {"concurrency": 4}, "there": {}})
     go(plan_of(40, config=config), tmp_path / "j")
-    assert order[:40].count("fast") >= 36  # all but what came in while the fast one was being asked
+    assert order[:36] == ["fast"] * 36
+    assert order.count("slow") == order.count("fast") == 40
 
 
 # -- what a row says
@@ -360,6 +376,25 @@ def test_a_judge_that_can_not_be_had_stops_the_run(tmp_path: Path, monkeypatch: 
     assert {row.spent_pico for row in rows} == {round(3 * ONE_USD * PICO)}
 
 
+def test_the_journal_and_the_ledger_agree_on_a_judge_that_fails(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a failed second verdict was charged is in the books of later runs, or their cap would be passed."""
+
+    def act(ask: Ask, nth: int) -> Any:
+        if ask.role != "judge":
+            return "an answer"
+        return "hm" if nth % 2 else ProviderError("gone", "server", reached=True)
+
+    install(monkeypatch, Scripted(act))
+    plan = judged(5, concurrency=1)
+    ended = go(plan, tmp_path / "j")
+    assert ended.progress.failed == 5
+    with Journal.open(tmp_path / "j", plan.facts()) as journal:
+        assert journal.spent_pico() == round(ended.progress.spent_usd * PICO)
+        assert journal.spent_pico() > round(5 * 2 * ONE_USD * PICO)
+
+
 def test_a_judge_within_the_cap(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     install(monkeypatch, Scripted(lambda ask, nth: '{"grade": 7}' if ask.role == "judge" else "an answer"))
     for budget in (0.0, 0.003, 0.01, 0.03):
@@ -368,3 +403,38 @@ def test_a_judge_within_the_cap(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
             prepare(plan, journal)
             asyncio.run(collect(plan, journal))
             assert journal.spent_pico() <= budget * PICO
+
+
+# -- before it starts
+
+
+@pytest.mark.parametrize("kind", ["openai", "anthropic", "litellm"])
+def test_a_key_that_is_not_set_is_told_before_anything_is_asked(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every row would be a failure, and a table of zeros is no outcome."""
+    monkeypatch.delenv("MY_KEY", raising=False)
+    config = check_pool(
+        {
+            "providers": {"there": {"kind": kind, "api_key_env": "MY_KEY"}},
+            "models": [{"name": "m", "provider": "there", "usd_per_mtok_in": 1.0, "usd_per_mtok_out": 2.0}],
+        },
+        "the test",
+    )
+    plan = plan_of(3, config=config)
+    with pytest.raises(PoolError, match=r"there.*MY_KEY is not set\. Set it to the key, or change api_key_env"):
+        check(plan)
+    with pytest.raises(PoolError, match="MY_KEY"):
+        go(plan, tmp_path / "j")
+    with Journal.open(tmp_path / "j", plan.facts()) as journal:
+        assert journal.counts() == (0, 0)
+    monkeypatch.setenv("MY_KEY", "sk-1234567890")
+    check(plan)
+
+
+def test_a_file_that_is_not_there_is_told_before_anything_is_asked(tmp_path: Path) -> None:
+    here = {"kind": "local", "path": str(tmp_path / "no.gguf")}
+    model = {"name": "m", "provider": "here", "usd_per_mtok_in": 0.0, "usd_per_mtok_out": 0.0}
+    plan = plan_of(3, config=check_pool({"providers": {"here": here}, "models": [model]}, "the test"))
+    with pytest.raises(PoolError, match=r"there is no file '.*no\.gguf'. Expected a GGUF file"):
+        check(plan)

@@ -28,10 +28,11 @@ from routewright.pools.config import read_pool
 from routewright.pools.pool import load_pool
 from routewright.pools.providers.base import Delta
 from routewright.types import Query, Reply
+from tests.extras import needs
 from tests.pools.tiny_gguf import write_tiny_gguf
 
-pytest.importorskip("xllamacpp", reason="the extra `local` is not installed")
-pytest.importorskip("gguf")
+needs("xllamacpp", "local")
+needs("gguf", "dev")
 pytestmark = pytest.mark.slow
 
 PROVIDER = """
@@ -64,7 +65,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 
 @pytest.fixture
 def servers(files: tuple[Path, Path]) -> Iterator[tuple[LlamaServer, LlamaServer]]:
-    with LlamaServer(files[0]) as one, LlamaServer(files[1]) as two:
+    with LlamaServer(files[0], context=4096) as one, LlamaServer(files[1], context=4096) as two:
         yield one, two
 
 
@@ -132,7 +133,7 @@ def test_a_prompt_too_long_is_told_at_once(servers: tuple[LlamaServer, LlamaServ
 def test_killed_while_it_streams(servers: tuple[LlamaServer, LlamaServer], tmp_path: Path) -> None:
     """The first words of a reply are void once its server is gone; the fallback's reply comes whole."""
     pool = write_pool(tmp_path / "pool.toml", *servers)
-    pool.write_text(pool.read_text().replace("output_tokens = 64", "output_tokens = 900"))
+    pool.write_text(pool.read_text().replace("output_tokens = 64", "output_tokens = 1900"))
     pieces: list[Delta | None] = []
 
     def on_delta(piece: Delta | None) -> None:
@@ -140,7 +141,7 @@ def test_killed_while_it_streams(servers: tuple[LlamaServer, LlamaServer], tmp_p
             servers[0].kill()
         pieces.append(piece)
 
-    reply = call(pool, "one", on_delta=on_delta, max_tokens=900, options={"ignore_eos": True})
+    reply = call(pool, "one", on_delta=on_delta, max_tokens=1900, options={"ignore_eos": True})
     assert (reply.error, reply.model) == (None, "two")
     void = len(pieces) - pieces[::-1].index(None)
     assert void > 1

@@ -5,15 +5,17 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 import pytest
 
 from routewright.episodes.engine import run, run_many
-from routewright.episodes.trace import replay, to_lines
+from routewright.episodes.trace import TraceFile, replay, to_lines
 from routewright.errors import BudgetExceeded, EpisodeError, PoolError, ProviderError
 from routewright.policies.base import Policy, Wish, build_policy
+from routewright.pools.bounds import most_tokens_in
 from routewright.pools.pool import Pool
 from routewright.pools.providers.base import Completion
 from routewright.types import Answer, Call, Decision, Episode, Generate, Plan, Query, Reply, State, Think, Usage
@@ -111,16 +113,62 @@ def test_independent_calls_of_a_plan_run_side_by_side() -> None:
 
 def test_a_call_starts_as_soon_as_those_it_comes_after_have_ended() -> None:
     ended: list[str] = []
+    third = asyncio.Event()
 
     class Takes(Scripted):
         async def complete(self, ask: Any) -> Any:
-            await asyncio.sleep({"m0": 0.01, "m1": 0.15, "m2": 0.02}[ask.model])
+            if ask.model == "m1":  # until the third has ended, which does not come after it
+                await asyncio.wait_for(third.wait(), 60)
             ended.append(ask.model)
+            if ask.model == "m2":
+                third.set()
             return await super().complete(ask)
 
     pool = scripted_pool(Takes(), Takes(), Takes())
     play(Told(Plan((Call("m0"), Call("m1"), Call("m2", context="transcript", after=(0,)))), Answer()), pool)
     assert ended == ["m0", "m2", "m1"]
+
+
+def test_a_call_that_waits_for_money_is_woken_whatever_becomes_of_who_held_it() -> None:
+    """The text that was written for call 0 holds what call 1 needs; it overruns, so call 0 is never made."""
+    writer = Scripted(0.05, Completion("m0", Usage(10, 10**9)))
+    pool = scripted_pool(Scripted(), Scripted(), writer)
+
+    def write(state: State) -> Wish:
+        return Generate("m2", "which?", max_tokens=100)
+
+    room = (most_tokens_in(({"role": "user", "content": QUERY.text},), {}) + 100 * 2) * 1.2 / 1e6
+    policy = Told(Plan((Call(None), Call("m1"))), write, Answer(), parse=lambda reply, state: Decision(Call("m0")))
+    episode = asyncio.run(asyncio.wait_for(run(policy, pool, QUERY, 0.01, room), 60))
+    assert episode.stopped == "overrun"
+    assert "does not fit the budget" in str(episode.steps[-1].reply and episode.steps[-1].reply.error)
+    assert episode.cost_usd <= room
+
+
+def test_a_text_that_was_written_gives_its_money_back_to_the_calls_beside_it() -> None:
+    """Call 1 waits for what the text of call 0 held, and not for call 0 itself, which waits for call 1 here."""
+    first = asyncio.Event()
+
+    class Waits(Scripted):
+        async def complete(self, ask: Any) -> Any:
+            await asyncio.wait_for(first.wait(), 60)
+            return await super().complete(ask)
+
+    class Sets(Scripted):
+        async def complete(self, ask: Any) -> Any:
+            first.set()
+            return await super().complete(ask)
+
+    pool = scripted_pool(Waits(), Sets(), Scripted(0.05, "m0"))
+    one = most_tokens_in(({"role": "user", "content": QUERY.text},), {}) + 100 * 2
+
+    def write(state: State) -> Wish:
+        return Generate("m2", "which?", max_tokens=100)
+
+    plan = Plan((Call(None, max_tokens=5), Call("m1")))
+    policy = Told(plan, write, Answer(), parse=lambda reply, state: Decision(Call("m0")))
+    episode = asyncio.run(asyncio.wait_for(run(policy, pool, QUERY, 0.01, one * 1.4 / 1e6), 120))
+    assert [s.reply.error for s in episode.steps if s.reply] == [None, None, None]
 
 
 def test_the_policy_chooses_models_of_a_plan_when_its_calls_are_ready() -> None:
@@ -309,6 +357,19 @@ def test_many_episodes_run_with_bounded_concurrency_and_one_that_raises_stops_no
     assert provider.most == 4
 
 
+def test_an_episode_that_is_cancelled_from_inside_stops_no_other() -> None:
+    provider = Scripted("one", asyncio.CancelledError(), "three")
+    pool = scripted_pool(provider)
+
+    async def go() -> dict[int, Any]:
+        queries = (Query(f"q{i}") for i in range(3))
+        return {i: e async for i, e in run_many(build_policy("single"), pool, queries, 0.01, concurrency=1)}
+
+    ended = asyncio.run(go())
+    assert isinstance(ended[1], asyncio.CancelledError)
+    assert [ended[i].answer for i in (0, 2)] == ["one", "three"]
+
+
 def test_leaving_many_early_stops_what_is_in_flight() -> None:
     provider = Scripted("first", *[30, "x"] * 5)
     pool = scripted_pool(provider)
@@ -339,3 +400,27 @@ def test_a_text_that_was_being_written_is_in_the_record_of_a_cancelled_episode()
     episode = kept[-1][2]
     assert isinstance(episode.steps[0].decision, Generate)
     assert episode.cost_usd > 0
+
+
+def test_a_trace_file_takes_one_episode_after_another_whatever_became_of_the_last(tmp_path: Path) -> None:
+    path = tmp_path / "trace.jsonl"
+
+    def broken(state: State) -> Wish:
+        raise EpisodeError("the policy is at its wits' end")
+
+    async def go() -> None:
+        pool = scripted_pool(Scripted("one", "two"))
+        with TraceFile(path) as sink:
+            with pytest.raises(EpisodeError, match="wits"):
+                await run(Told(Call("m0"), broken), pool, QUERY, 0.01, sink=sink)
+            await run(Told(Call("m0"), Answer()), pool, QUERY, 0.01, sink=sink)
+
+    asyncio.run(go())
+    lines = path.read_bytes().splitlines()
+    second = max(i for i, line in enumerate(lines) if b'"begin"' in line)
+    assert second == 2
+    first = replay(lines[:second])
+    assert (first.stopped, first.answer, len(first.steps)) == ("interrupted", "one", 1)
+    assert replay(lines[second:]).answer == "two"
+    with pytest.raises(EpisodeError, match="Line 3"):
+        replay(lines)

@@ -15,9 +15,10 @@ from routewright.episodes import gym
 from routewright.episodes.batched import Batch
 from routewright.errors import EpisodeError, MissingExtra
 from tests.episodes.worlds import random_world
+from tests.extras import needs
 
-pytest.importorskip("gymnasium")
-from gymnasium.utils.env_checker import check_env
+needs("gymnasium", "train")
+from gymnasium.utils.env_checker import check_env  # noqa: E402
 
 RouteEnv = gym.RouteEnv
 WORLD = random_world(60, 4)

@@ -159,3 +159,21 @@ def test_exploration_is_recorded_with_its_probability() -> None:
     for d in taken:
         assert d.probability == pytest.approx(0.8 if d.action.model == "m0" else 0.1)  # type: ignore[union-attr]
         assert "m3" not in d.choices  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(
+    ("options", "texts", "says"),
+    [
+        ({"k": 3}, ("It is A.", "Answer: B", "The answer is B"), "2 of 3 replies agree"),
+        ({"k": 3}, ("hm", "I can not say", "?"), "no answers that can be compared, so the last reply stands"),
+        ({"models": ["m0"], "samples": True, "k": 3}, ("Answer: A", "Answer: B", "Answer: A"), "2 of 3 replies agree"),
+        ({"k": 2}, ("Answer: A", "Answer: B"), "no two replies agree, so the first that can be compared stands"),
+    ],
+)
+def test_a_vote_says_how_it_fell(options: dict[str, Any], texts: tuple[str, ...], says: str) -> None:
+    query = Query("Which?\nA) one\nB) two\nC) three")
+    providers = [Scripted(*texts)] if "samples" in options else [Scripted(text) for text in texts]
+    episode = asyncio.run(run(build_policy("vote", options), scripted_pool(*providers), query, 0.01))
+    assert episode.ending is not None
+    assert episode.ending.reason == says
+    assert replay(to_lines(episode)) == episode

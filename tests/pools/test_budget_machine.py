@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import math
+from collections.abc import Mapping
 from fractions import Fraction
+from typing import Any
 
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -52,6 +54,7 @@ FAILURES = st.builds(
 )
 MODELS, MOST, LEAST = st.sampled_from(list(CARDS)), st.sampled_from([None, 1, 25]), st.sampled_from([None, 1, 10])
 WORDS, MOODS = st.sampled_from([1, 20, 300]), st.sampled_from([(False, False)] * 3 + [(True, False), (True, True)])
+OPTIONS = st.sampled_from([{}, {}, {"n": 3}, {"n": -5}, {"max_tokens": 9}, {"max_tokens": -1}, {"n": "x"}])
 PICK = st.integers(0, 7)  # which of the attempts or calls in flight
 
 
@@ -67,6 +70,7 @@ class Watched(Ledger):
         made = super().reserve_pico(amount)
         if made is None:
             return None
+        assert made.amount >= 0, "a reservation that makes the ledger richer"
         assert not was_closed, "something was started after an overrun"
         task = asyncio.current_task()
         assert task is not None
@@ -113,13 +117,20 @@ class CapIsNeverPassed(RuleBasedStateMachine):
     # -- what may happen
 
     @precondition(lambda self: self.in_flight() < 6)
-    @rule(model=MODELS, streamed=st.booleans(), most=MOST, least=LEAST, words=WORDS, mood=MOODS)
+    @rule(model=MODELS, streamed=st.booleans(), most=MOST, least=LEAST, words=WORDS, mood=MOODS, options=OPTIONS)
     def start(
-        self, model: str, streamed: bool, most: int | None, least: int | None, words: int, mood: tuple[bool, bool]
+        self,
+        model: str,
+        streamed: bool,
+        most: int | None,
+        least: int | None,
+        words: int,
+        mood: tuple[bool, bool],
+        options: Mapping[str, Any],
     ) -> None:
         name = f"call {len(self.tasks)}"
         query = Query("word " * words, name)
-        request = Request(model, ({"role": "user", "content": query.text},), query, most, least)
+        request = Request(model, ({"role": "user", "content": query.text},), query, most, least, options)
         self.provider.mood = mood
         heard = (lambda delta: None) if streamed else None
         self.tasks[name] = self.loop.create_task(call(self.pool, request, self.ledger, heard), name=name)
@@ -129,13 +140,13 @@ class CapIsNeverPassed(RuleBasedStateMachine):
     @rule(model=MODELS, streamed=st.booleans(), fate=st.builds(Completion, TEXTS, USAGES) | FAILURES)
     def start_and_end(self, model: str, streamed: bool, fate: Completion | ProviderError) -> None:
         self.provider.at_once = fate
-        self.start(model, streamed, None, None, 1, (False, False))
+        self.start(model, streamed, None, None, 1, (False, False), {})
         self.provider.at_once = None
 
     @precondition(lambda self: self.in_flight() < 6)
     @rule(least=LEAST, mood=MOODS)
     def start_and_hedge(self, least: int | None, mood: tuple[bool, bool]) -> None:
-        self.start("hedged", False, None, least, 1, mood)
+        self.start("hedged", False, None, least, 1, mood, {})
         self.loop.pass_s(1.5)
 
     @precondition(lambda self: self.open())

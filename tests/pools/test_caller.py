@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from routewright.errors import BudgetExceeded, ProviderError, UnknownName, UnrecordedBranch
+from routewright.errors import BudgetExceeded, PoolError, ProviderError, UnknownName, UnrecordedBranch
+from routewright.pools import limits
 from routewright.pools.bounds import most_tokens_in
 from routewright.pools.budget import Ledger
 from routewright.pools.cache import ResponseCache
@@ -74,7 +77,7 @@ def test_a_wait_that_is_too_long_goes_to_the_fallback() -> None:
     began = time.perf_counter()
     reply = call(scripted_pool(Scripted(later, "late"), Scripted("four"), fallback=True))
     assert reply.text == "four"
-    assert time.perf_counter() - began < 5
+    assert time.perf_counter() - began < 30
 
 
 def test_a_hang_ends_at_the_deadline() -> None:
@@ -83,13 +86,17 @@ def test_a_hang_ends_at_the_deadline() -> None:
     assert reply.cost_usd > 0
 
 
-def test_the_breaker_leaves_an_ill_endpoint_alone_and_tries_it_again() -> None:
+def test_the_breaker_leaves_an_ill_endpoint_alone_and_tries_it_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [1000.0]
+    monkeypatch.setattr(limits, "time", SimpleNamespace(monotonic=lambda: now[0]))
     ill = Scripted(SOON, SOON, "four", "five")
-    pool = scripted_pool(ill, breaker_failures=2, breaker_cooldown_s=0.1, retries=0)
+    pool = scripted_pool(ill, breaker_failures=2, breaker_cooldown_s=10.0, retries=0)
 
     async def go() -> list[str | None]:
-        errors = [(await pool.call(request(), Ledger())).error for _ in range(4)]
-        await asyncio.sleep(0.12)
+        errors = [(await pool.call(request(), Ledger())).error for _ in range(3)]
+        now[0] += 9.9
+        errors.append((await pool.call(request(), Ledger())).error)
+        now[0] += 0.2
         return [*errors, *[(await pool.call(request(), Ledger())).error for _ in range(2)]]
 
     errors = asyncio.run(go())
@@ -164,6 +171,31 @@ def test_a_hedge_takes_the_faster_of_two_calls_and_pays_for_both() -> None:
     assert reply.cost_usd == pytest.approx(sum(a.cost_usd for a in reply.attempts))
 
 
+def test_a_hedge_keeps_to_the_limit_of_calls_at_once() -> None:
+    provider = Scripted(0.2, "four")
+    reply = call(scripted_pool(provider, hedge_s=0.01, concurrency=1))
+    assert (reply.text, provider.most, len(provider.asked)) == ("four", 1, 1)
+
+
+@pytest.mark.parametrize("limit", [{"requests_per_minute": 1}, {"tokens_per_minute": 1}])
+def test_a_hedge_keeps_to_the_rate_limit(limit: dict[str, int]) -> None:
+    provider = Scripted(0.2, "four")
+    reply = call(scripted_pool(provider, hedge_s=0.01, **limit))
+    assert (reply.text, len(provider.asked)) == ("four", 1)
+
+
+@pytest.mark.parametrize("limit", [{}, {"requests_per_minute": 10_000}])
+def test_a_pool_serves_one_loop_after_another(limit: dict[str, int]) -> None:
+    """Calls that wait for their turn belong to the loop they wait in."""
+    pool = scripted_pool(Scripted(*[0.005, "x"] * 12), concurrency=1, **limit)
+
+    async def go() -> list[str | None]:
+        return [r.error for r in await asyncio.gather(*(pool.call(request(), Ledger()) for _ in range(4)))]
+
+    assert [asyncio.run(go()) for _ in range(3)] == [[None] * 4] * 3
+    assert len(pool.members["m0"].endpoint._gate._slots._by_loop) == 1  # loops that have ended are let go
+
+
 # ---- the budget ----
 
 
@@ -211,6 +243,26 @@ def test_without_a_cap_every_bill_is_charged_in_full() -> None:
     reply = call(scripted_pool(Scripted(Completion("four", Usage(10, 10**9)))))
     assert reply.cost_usd == pytest.approx(2000, rel=0.01)
     assert "more than it was asked for" in reply.attempts[0].note
+
+
+def test_a_large_bill_is_exact_to_the_last_pico_dollar() -> None:
+    """In floating point the sum of this one, 100.000036 USD at 0.1 and 0.4, comes out a pico-dollar higher."""
+    pool = scripted_pool(Scripted(Completion("four", Usage(10**9, 90, 7))))
+    member = pool.members["m0"]
+    pool = Pool({"m0": replace(member, card=replace(member.card, usd_per_mtok_in=0.1, usd_per_mtok_out=0.4))})
+    ledger = Ledger()
+    call(pool, ledger)
+    assert ledger.spent == 100_000_036_000_000
+
+
+def test_a_model_without_prices_is_told_and_nothing_stays_reserved() -> None:
+    pool = scripted_pool(Scripted("four"))
+    member = pool.members["m0"]
+    pool = Pool({"m0": replace(member, card=replace(member.card, usd_per_mtok_in=None))})
+    ledger = Ledger()
+    with pytest.raises(PoolError, match=r"m0 has no prices.*Expected usd_per_mtok_in"):
+        call(pool, ledger)
+    assert ledger.reserved == 0
 
 
 @pytest.mark.parametrize("usage", [None, Usage(0, 0), Usage(10, 0)])
@@ -264,6 +316,25 @@ def test_a_stream_gives_its_pieces_and_then_the_whole() -> None:
     assert reply.first_token_s is not None
 
 
+def test_the_first_token_is_of_the_reply_and_not_of_what_was_void() -> None:
+    class Cut(Scripted):
+        async def stream(self, ask: Any) -> AsyncIterator[Delta | Completion]:
+            self.asked.append(ask)
+            yield Delta("f")
+            if len(self.asked) == 1:
+                raise ProviderError("cut", "cut", retryable=True)
+            await asyncio.sleep(0.05)
+            yield Delta("our")
+            yield Completion("four", Usage(10, 5))
+
+    pool = scripted_pool(Cut(), backoff_s=0.2)
+    pieces: list[Delta | None] = []
+    reply = asyncio.run(pool.call(request(), Ledger(), pieces.append))
+    assert pieces == [Delta("f"), None, Delta("f"), Delta("our")]
+    assert reply.first_token_s is not None
+    assert 0.1 <= reply.first_token_s < reply.latency_s  # after the wait for the second try
+
+
 # ---- the cache ----
 
 
@@ -306,3 +377,39 @@ def test_a_damaged_cache_says_so(tmp_path: Path) -> None:
     pool = replace(scripted_pool(Scripted()), cache=ResponseCache(tmp_path / "c.sqlite"))
     with pytest.raises(Exception, match="can not be opened"):
         call(pool)
+
+
+def test_a_reply_that_can_not_be_kept_is_a_reply_all_the_same(tmp_path: Path) -> None:
+    """It has been paid for. The trace says that it was not kept."""
+    cache = ResponseCache(tmp_path / "c.sqlite")
+    pool = replace(scripted_pool(Scripted("four", "five")), cache=cache)
+
+    async def go() -> tuple[Reply, Reply]:
+        first = await pool.call(request(), Ledger())
+        assert cache._db is not None
+        cache._db.execute("drop table replies")
+        second = await pool.call(request(), Ledger())
+        await pool.aclose()
+        return first, second
+
+    first, second = asyncio.run(go())
+    assert (first.text, first.attempts[0].note) == ("four", "")
+    assert (second.text, second.error, second.cached) == ("five", None, False)
+    assert second.cost_usd > 0
+    assert "not kept" in second.attempts[0].note
+    assert "no such table" in second.attempts[0].note
+
+
+def test_a_damaged_entry_is_asked_for_again(tmp_path: Path) -> None:
+    cache = ResponseCache(tmp_path / "c.sqlite")
+    pool = replace(scripted_pool(Scripted("four", "five")), cache=cache)
+
+    async def go() -> list[Reply]:
+        replies = [await pool.call(request(), Ledger())]
+        assert cache._db is not None
+        cache._db.execute("update replies set reply = ?", (b'{"text": ',))
+        replies += [await pool.call(request(), Ledger()) for _ in range(2)]
+        await pool.aclose()
+        return replies
+
+    assert [(r.text, r.cached) for r in asyncio.run(go())] == [("four", False), ("five", False), ("five", True)]

@@ -16,10 +16,10 @@ from routewright.tasks.code import code_of
 from routewright.tasks.sandbox import Limits, Ran, _run, guards, run_python
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="limits are checked on Linux")
-QUICK = Limits(wall_s=1.5, memory_mb=256)
+ROOMY = Limits(wall_s=30, memory_mb=256)  # for programs that end by themselves: a busy machine takes its time
 
 
-def ran(program: str, limits: Limits = QUICK) -> Ran:
+def ran(program: str, limits: Limits = ROOMY) -> Ran:
     return run_python(program, limits)
 
 
@@ -108,10 +108,10 @@ def test_writing_outside_its_folder_is_refused(tmp_path: Path) -> None:
 
 
 def test_output_and_files_are_bounded() -> None:
-    result = ran("while True: print('x' * 10_000)", Limits(wall_s=1.5, file_mb=1))
+    result = ran("while True: print('x' * 10_000)", Limits(wall_s=30, file_mb=1))
     assert not result.finished
     assert len(result.output) <= 2_000
-    assert not ran("open('big', 'wb').write(bytes(3 << 20))", Limits(wall_s=1.5, file_mb=1)).finished
+    assert not ran("open('big', 'wb').write(bytes(3 << 20))", Limits(wall_s=30, file_mb=1)).finished
     assert not ran("files = [open('f', 'w') for _ in range(500)]").finished
 
 
@@ -165,13 +165,13 @@ def test_scoring_leaves_the_event_loop_free() -> None:
 
     value, ticks = asyncio.run(both())
     assert value == 0.0
-    assert ticks >= 10
+    assert ticks >= 3  # none, if the loop were held up
 
 
 def test_notes_say_why() -> None:
-    metric = build_metric("code", {"timeout_s": 1.0})
-    assert metric.score("def f(): return 1", "assert f() == 2, 'two'").note.endswith("AssertionError: two")
-    assert metric.score("while True: pass", "").note == "not done after 1 s"
+    roomy = build_metric("code", {"timeout_s": 30.0})
+    assert roomy.score("def f(): return 1", "assert f() == 2, 'two'").note.endswith("AssertionError: two")
+    assert build_metric("code", {"timeout_s": 1.0}).score("while True: pass", "").note == "not done after 1 s"
 
 
 def test_code_is_found_in_a_reply() -> None:

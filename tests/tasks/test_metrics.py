@@ -277,6 +277,20 @@ def test_the_bill_survives_a_broken_second_call() -> None:
     assert failed.value.cost_usd == 0.25
 
 
+def test_what_a_second_try_cost_before_it_failed_is_booked_too() -> None:
+    asked: list[str] = []
+
+    async def ask(prompt: str) -> JudgeReply:
+        asked.append(prompt)
+        if len(asked) == 2:
+            raise JudgeFailed("gone", 0.5)
+        return JudgeReply("hm", 0.25)
+
+    with pytest.raises(JudgeFailed, match="gone") as failed:
+        asyncio.run(build_metric("judge", ask=ask).ascore("blue", None))
+    assert failed.value.cost_usd == 0.75
+
+
 def test_judges_only_answer_asynchronously_and_check_their_options() -> None:
     with pytest.raises(RoutewrightError, match=r"await judge\.ascore"):
         build_metric("judge", ask=Ask("1")).score("a", "b")

@@ -13,7 +13,9 @@ import typer
 from routewright.cli.show import console, pairs, usd
 
 if TYPE_CHECKING:
-    from routewright.types import Call, Episode, Generate, ModelCard, Reply, Step
+    from routewright.types import Call, Decision, Episode, Generate, ModelCard, Reply, Step
+
+_RULES = {"last": "the last reply", "vote": "by vote", "text": "in words of its own"}
 
 
 def ask(
@@ -103,7 +105,8 @@ async def _run(
         await pool.aclose()
     if "".join(printed) != episode.answer:  # a vote, or a reply that was not known to be the last
         print(("\n" if printed else "") + episode.answer, end="")
-    print(flush=True)
+    if printed or episode.answer:
+        print(flush=True)
     return episode
 
 
@@ -129,8 +132,10 @@ def _tree(episode: Episode) -> Any:
             node = parent.add(Text(_line(step, action) + mark))
             for attempt in step.reply.attempts if step.reply is not None else ():
                 if attempt.error or attempt.note or (step.reply is not None and len(step.reply.attempts) > 1):
-                    said = attempt.error or attempt.note or "answered"
+                    said = (attempt.error or attempt.note or "answered").removeprefix(f"{attempt.endpoint}: ")
                     node.add(Text(f"{attempt.model} at {attempt.endpoint}: {said} ({_money(attempt.cost_usd)})"))
+    if episode.ending is not None and isinstance(action := episode.ending.action, Answer):
+        tree.add(Text(f"answers: {_RULES[action.rule]}{_reason(episode.ending)}"))
     return tree
 
 
@@ -151,7 +156,11 @@ def _line(step: Step, action: Call | Generate) -> str:
 
 
 def _why(step: Step) -> str:
-    reason = getattr(step.decision, "reason", "")
+    return _reason(step.decision)
+
+
+def _reason(wish: Decision | Generate) -> str:
+    reason = getattr(wish, "reason", "")
     return f"; {reason}" if reason else ""
 
 

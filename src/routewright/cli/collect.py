@@ -51,6 +51,7 @@ def collect(
     from routewright.collect.journal import Journal
     from routewright.collect.plan import make_plan
     from routewright.collect.queries import read_queries
+    from routewright.collect.run import check
     from routewright.collect.settings import Settings
     from routewright.collect.table import write_table
     from routewright.config import parse
@@ -72,6 +73,7 @@ def collect(
     }
     settings = parse(Settings, given, "the command line")
     plan = make_plan(read_queries(queries, limit), read_pool(pool), settings)
+    check(plan)
     out.parent.mkdir(parents=True, exist_ok=True)
     with Journal.open(journal_at, plan.facts()) as journal:
         ended = _run(plan, journal)

@@ -65,11 +65,18 @@ def prepare(plan: Plan, journal: Journal) -> tuple[Progress, Lost]:
     return Progress(rows, plan.cells, failures, journal.spent_pico() / PICO), lost
 
 
+def check(plan: Plan, pool: Pool | None = None) -> None:
+    """`PoolError` if an endpoint lacks what it can not do without: every call of it would be a failure, and a row of 0."""
+    for member in (pool if pool is not None else build_pool(plan.pool)).members.values():
+        member.endpoint.provider.check()
+
+
 async def collect(plan: Plan, journal: Journal, on_progress: OnProgress | None = None) -> Ended:
     """Ask whatever the journal has no row for. Cancelled, it leaves a journal that can be gone on with."""
     pool = build_pool(plan.pool)
     collector = _Collector(plan, journal, pool, on_progress or (lambda _: None))
     try:
+        check(plan, pool)
         return await collector.run()
     finally:
         await journal.flush()

@@ -121,7 +121,8 @@ async def run_many(
             done, _ = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
             for task in sorted(done, key=pending.__getitem__):
                 i = pending.pop(task)
-                error = task.exception()
+                # Cancelled from inside, by its policy or a provider: nobody here wanted all to end.
+                error = asyncio.CancelledError() if task.cancelled() else task.exception()
                 yield i, error if error is not None else task.result()
     finally:
         for task in pending:
@@ -160,7 +161,8 @@ async def _loop(r: Run) -> Episode:
 
 async def _decided(r: Run, state: State) -> Decision | None:
     """The policy's decision, after whatever it had written first; None if the budget or the steps ran out meanwhile."""
-    wish: Wish = r.policy.decide([state], r.rng)[0]
+    decide = r.policy.decide
+    wish: Wish = (await asyncio.to_thread(decide, [state], r.rng) if r.policy.blocking else decide([state], r.rng))[0]
     while isinstance(wish, Generate):
         request = Request(
             wish.model,
@@ -178,6 +180,7 @@ async def _decided(r: Run, state: State) -> Decision | None:
             r.append(Step(wish, cancelled.reply))
             raise
         r.append(Step(wish, reply))
+        r.freed()
         r.clock_s += reply.latency_s
         if r.ledger.closed or len(r.state.steps) >= r.max_steps:
             return None
@@ -194,8 +197,7 @@ async def _call(r: Run, state: State, wish: Decision, action: Call, node: int | 
         raise
     step = Step(wish, reply, node)
     r.append(step)
-    if r.settled is not None:
-        r.settled.set()
+    r.freed()
     if node is None:
         r.clock_s += reply.latency_s
     return step
@@ -300,7 +302,7 @@ async def _answer(r: Run, answer: Answer, stopped: str, wish: Decision | None = 
         raise EpisodeError(f"{r.policy.kind} answers before anything was asked. Expected a call first, or a text.")
     if answer.rule != "text" and not able:
         stopped = stopped if stopped != "answer" else "failed"
-    episode = finish(r.state, answer, stopped=stopped, latency_s=r.latency_s, trace_id=r.trace_id)
+    episode = finish(r.state, answer, stopped=stopped, latency_s=r.latency_s, trace_id=r.trace_id, ending=wish)
     if r.pool.judge is not None:
         reply = None if episode.chosen is None else episode.steps[episode.chosen].reply
         episode = replace(episode, quality=await r.pool.judge(r.state.query, reply, episode.answer))

@@ -43,13 +43,18 @@ class Run:
     least_pico: tuple[int | None, ...] = ()  # the same for the shortest reply the policy allows, if it allows any
     able: tuple[bool, ...] = ()
     tokens_in: int | None = None  # the query's, at most
-    settled: asyncio.Event | None = None  # set when a call of the plan being run has ended
+    settled: asyncio.Event | None = None  # set when a call has ended, or a text was written, while a plan is run
 
     def append(self, step: Step) -> None:
         """The step has been done: it is part of the state and of the record."""
         self.state = transition(self.state, step)
         if self.sink is not None:
             self.sink(self.state, step, None)
+
+    def freed(self) -> None:
+        """A reservation has been settled: calls of the plan that did not fit may fit now."""
+        if self.settled is not None:
+            self.settled.set()
 
     def end(self, episode: Episode) -> None:
         """The record is complete."""

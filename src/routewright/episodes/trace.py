@@ -39,7 +39,7 @@ _encode = msgspec.json.Encoder().encode
 
 
 class TraceFile:
-    """A sink for the engine that appends to a file; each line is flushed as it is written.
+    """A sink for the engine that appends to a file; each line is flushed as it is written. One episode at a time.
 
     >>> import tempfile, pathlib
     >>> path = pathlib.Path(tempfile.mkdtemp()) / "trace.jsonl"
@@ -52,7 +52,6 @@ class TraceFile:
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
         self._file: BinaryIO | None = None
-        self._begun = False
 
     def __enter__(self) -> TraceFile:
         self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -66,14 +65,12 @@ class TraceFile:
     def __call__(self, state: State, step: Step | None, episode: Episode | None) -> None:
         assert self._file is not None, "open the trace with `with`"
         lines = []
-        if not self._begun:
-            self._begun = True
+        if len(state.steps) == (step is not None):  # its first event; the episode before it may have had no last one
             lines.append(begin_line(state))
         if step is not None:
             lines.append(step_line(step))
         if episode is not None:
             lines.append(end_line(episode))
-            self._begun = False
         self._file.write(b"".join(line + b"\n" for line in lines))
         self._file.flush()
 
@@ -101,13 +98,7 @@ def step_line(step: Step) -> bytes:
     if isinstance(what, Generate):
         wish: dict[str, Any] = {"generate": what}
     else:
-        wish = {
-            "verb": type(what.action).__name__.lower(),
-            "action": what.action,
-            "choices": what.choices,
-            "probability": what.probability,
-            "reason": what.reason,
-        }
+        wish = _told(what)
     return _encode({"event": "step", "wish": wish, "reply": step.reply, "node": step.node})
 
 
@@ -116,7 +107,17 @@ def end_line(episode: Episode) -> bytes:
         name: getattr(episode, name)
         for name in ("answer", "quality", "cost_usd", "latency_s", "chosen", "stopped", "overrun_usd", "trace_id")
     }
-    return _encode({"event": "end", **facts})
+    return _encode({"event": "end", **facts, "ending": None if episode.ending is None else _told(episode.ending)})
+
+
+def _told(decision: Decision) -> dict[str, Any]:
+    return {
+        "verb": type(decision.action).__name__.lower(),
+        "action": decision.action,
+        "choices": decision.choices,
+        "probability": decision.probability,
+        "reason": decision.reason,
+    }
 
 
 def replay(lines: Iterable[bytes | str]) -> Episode:
@@ -134,7 +135,7 @@ def replay(lines: Iterable[bytes | str]) -> Episode:
         try:
             facts = msgspec.json.decode(line)
             event = facts["event"]
-            if event == "begin":
+            if event == "begin" and state is None:
                 state = _begin(facts)
             elif event == "step" and state is not None and end is None:
                 state = transition(state, _step(facts))
@@ -160,6 +161,7 @@ def replay(lines: Iterable[bytes | str]) -> Episode:
         quality=end["quality"],
         latency_s=end["latency_s"],
         trace_id=end["trace_id"],
+        ending=None if end["ending"] is None else _decision(end["ending"]),
     )
     for name in ("answer", "cost_usd", "overrun_usd"):
         if getattr(episode, name) != end[name]:
@@ -186,15 +188,18 @@ def _step(facts: dict[str, Any]) -> Step:
     if "generate" in wish:
         made = Generate(**{**wish["generate"], "stop": tuple(wish["generate"]["stop"])})
     else:
-        made = Decision(
-            _action(wish["verb"], wish["action"]), tuple(wish["choices"]), wish["probability"], wish["reason"]
-        )
+        made = _decision(wish)
     reply = facts["reply"]
     if reply is not None:
         reply["usage"] = Usage(**reply["usage"])
         reply["attempts"] = tuple(Attempt(**a) for a in reply["attempts"])
         reply = Reply(**reply)
     return Step(made, reply, facts["node"])
+
+
+def _decision(facts: dict[str, Any]) -> Decision:
+    action = _action(facts["verb"], facts["action"])
+    return Decision(action, tuple(facts["choices"]), facts["probability"], facts["reason"])
 
 
 def _action(verb: str, facts: dict[str, Any]) -> Action:

@@ -98,6 +98,7 @@ def finish(
     quality: float | None = None,
     latency_s: float = 0.0,
     trace_id: str = "",
+    ending: Decision | None = None,
 ) -> Episode:
     """The finished episode. Costs are summed over every step, in the order they were booked."""
     text, chosen = resolve(state, answer)
@@ -115,6 +116,7 @@ def finish(
         stopped,
         math.fsum(r.overrun_usd for r in replies),
         trace_id,
+        ending,
     )
 
 

@@ -2,8 +2,8 @@
 
 The loop that calls it (`routewright.episodes.engine`):
 
-    policy.prepare([query])                       # once an episode; may be slow, runs in a worker if `blocking`
-    wish = policy.decide([state], rng)[0]         # Decision: the engine carries it out
+    policy.prepare([query])                       # once an episode; in a worker, if the policy is `blocking`
+    wish = policy.decide([state], rng)[0]         # likewise. Decision: the engine carries it out
     while isinstance(wish, Generate):             # or Generate: the engine has a model write it, at the policy's cost,
         reply = ...
         wish = policy.parse(reply, state)         # and hands the reply back
@@ -17,6 +17,7 @@ actions, and run unchanged in the batched recorded world, where they are trained
 
 from __future__ import annotations
 
+import threading
 from abc import ABC, abstractmethod
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
@@ -48,6 +49,7 @@ from routewright.types import (
 
 Wish = Decision | Generate
 _REMEMBERED = 4096  # forecasts kept between the steps of episodes in flight
+_Row = tuple[Floats, Floats, Floats, Bools]  # of one text: quality, its deviation, cost, allowed; each [M]
 
 
 class NoOptions(Config):
@@ -69,7 +71,7 @@ class Policy(ABC):
 
     @property
     def blocking(self) -> bool:
-        """Whether `prepare` may take long; the engine then runs it in a worker."""
+        """Whether `prepare` and `decide` may take long; the engine then runs them in a worker."""
         return self.forecaster is not None and self.forecaster.slow
 
     @property
@@ -171,24 +173,31 @@ class ArrayPolicy(Policy):
 
 
 class Forecaster:
-    """A router's forecasts, remembered while the episodes they are for go on."""
+    """A router's forecasts, remembered while the episodes they are for go on. Several threads may ask at once."""
 
     def __init__(self, router: Any) -> None:
         self.router = router
         self.slow = bool(router.encoder.slow)  # an encoder that would hold up the event loop
-        self._kept: OrderedDict[str, tuple[Floats, Floats, Floats, Bools]] = OrderedDict()
+        self._kept: OrderedDict[str, _Row] = OrderedDict()  # those asked for last are at the end
+        self._lock = threading.Lock()
 
     def forecast(self, queries: Sequence[Query]) -> Forecast:
         """[B, M] in the order of the router's models."""
-        new = {q.text: q for q in queries if q.text not in self._kept}
+        with self._lock:
+            known = {q.text: self._kept[q.text] for q in queries if q.text in self._kept}
+        new = {q.text: q for q in queries if q.text not in known}
         if new:
             made = self.router.forecast(list(new.values()))
             allowed = np.ones(made.quality.shape, dtype=bool) if made.allowed is None else made.allowed
             for i, text in enumerate(new):
-                self._kept[text] = (made.quality[i], made.quality_std[i], made.cost_usd[i], allowed[i])
-        rows = [self._kept[q.text] for q in queries]
-        while len(self._kept) > max(_REMEMBERED, len(queries)):
-            self._kept.popitem(last=False)
+                known[text] = (made.quality[i], made.quality_std[i], made.cost_usd[i], allowed[i])
+        with self._lock:
+            for text, row in known.items():
+                self._kept[text] = row
+                self._kept.move_to_end(text)
+            while len(self._kept) > _REMEMBERED:
+                self._kept.popitem(last=False)
+        rows = [known[q.text] for q in queries]
         quality: Floats = np.stack([row[0] for row in rows])
         std: Floats = np.stack([row[1] for row in rows])
         cost: Floats = np.stack([row[2] for row in rows])

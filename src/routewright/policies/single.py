@@ -13,6 +13,7 @@ import numpy as np
 from pydantic import Field
 
 from routewright import config
+from routewright.errors import UnknownName
 from routewright.policies.base import ArrayPolicy, Wish, answer_last
 from routewright.policies.observe import Observation
 from routewright.types import Answer, Call, Decision, Floats, Forecast, Ints, State
@@ -58,6 +59,8 @@ class Single(ArrayPolicy):
                     free[step.decision.action.model or ""] = False
         again = "; what was asked before failed" if state.steps else ""
         named = self.config.model
+        if named and named not in free:
+            raise UnknownName("model of this pool", named, names)
         if named and free.get(named):
             return Decision(Call(named, final=True), tuple(n for n in names if free[n]), 1.0, "the model named" + again)
         open_to = [n for n in self.models or names if free.get(n)]
@@ -84,6 +87,8 @@ class Single(ArrayPolicy):
         if forecast is not None:
             gains, cost = obs.value_usd[:, None] * forecast.quality - forecast.cost_usd, forecast.cost_usd
         if self.config.model:
+            if self.config.model not in obs.models:
+                raise UnknownName("model of this pool", self.config.model, obs.models)
             gains = gains + np.where(np.array(obs.models) == self.config.model, np.inf, 0.0)[None]
         gains = np.where(free, gains, -np.inf)
         tied = gains == gains.max(axis=1, keepdims=True)

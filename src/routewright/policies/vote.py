@@ -8,7 +8,9 @@ Reference: Wang et al. 2022 (self-consistency), arXiv:2203.11171, for samples of
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -20,7 +22,7 @@ from routewright.encoders.base import Arrays, Meta
 from routewright.errors import ConfigError
 from routewright.outcomes.dense import Outcomes
 from routewright.policies.base import ArrayPolicy, Wish, answer_vote, certain
-from routewright.policies.observe import Observation
+from routewright.policies.observe import Observation, key_of
 from routewright.types import Answer, Call, Decision, Floats, Forecast, Ints, Plan, State
 
 
@@ -66,7 +68,14 @@ class Vote(ArrayPolicy):
         return [int(i) for i in np.argsort(cost, kind="stable")[: self.config.k]]
 
     def decide(self, states: Sequence[State], rng: np.random.Generator) -> list[Wish]:
-        return [self._first(s) if not s.steps else super(Vote, self).decide([s], rng)[0] for s in states]
+        return [self._first(s) if not s.steps else self._next(s, rng) for s in states]
+
+    def _next(self, state: State, rng: np.random.Generator) -> Wish:
+        """A voter that is left, or the answer, with how the votes fell."""
+        wish = super().decide([state], rng)[0]
+        if isinstance(wish, Decision) and isinstance(wish.action, Answer):
+            return replace(wish, reason=_tally(state))
+        return wish
 
     def _first(self, state: State) -> Decision:
         """All voters at once, as a plan without edges; a voter that does not fit the budget is left out."""
@@ -94,3 +103,15 @@ class Vote(ArrayPolicy):
             elif not obs.mask[b, m]:
                 out[b] = int(obs.mask[b, :m].argmax())
         return certain(out)
+
+
+def _tally(state: State) -> str:
+    """How the votes fell, for people."""
+    replies = [step.reply for step in state.steps if step.reply is not None and step.reply.error is None]
+    keys = [key for key in (key_of(state.query, reply) for reply in replies) if key is not None]
+    if not keys:
+        return "no answers that can be compared, so the last reply stands" if len(replies) > 1 else ""
+    most = max(Counter(keys).values())
+    if most == 1 and len(replies) > 1:
+        return "no two replies agree, so the first that can be compared stands"
+    return f"{most} of {len(replies)} replies agree"

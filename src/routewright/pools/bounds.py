@@ -6,9 +6,12 @@ a few a message. Estimates, for upstreams that report no usage, count by a regul
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from collections.abc import Mapping, Sequence
+from fractions import Fraction
+from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -39,11 +42,19 @@ def most_tokens_in(messages: Messages, options: Mapping[str, Any]) -> int:
             total += len(content.encode("utf-8", "surrogatepass")) + _PER_MESSAGE
         else:
             slim, images = _without_images(message)
-            total += len(msgspec.json.encode(slim)) + _PER_MESSAGE + IMAGE_TOKENS * images
+            total += len(as_json(slim)) + _PER_MESSAGE + IMAGE_TOKENS * images
     for name in _COUNTED:
         if name in options:
-            total += len(msgspec.json.encode(options[name])) + _PER_TOOLS
+            total += len(as_json(options[name])) + _PER_TOOLS
     return total
+
+
+def as_json(value: Any) -> bytes:
+    """A value as JSON. Half a surrogate pair, which UTF-8 has no place for, is written escaped: longer, so still a bound."""
+    try:
+        return msgspec.json.encode(value, order="deterministic")
+    except UnicodeEncodeError:
+        return json.dumps(value, default=dict, sort_keys=True).encode()
 
 
 def _without_images(message: Mapping[str, Any]) -> tuple[Mapping[str, Any], int]:
@@ -56,9 +67,30 @@ def _without_images(message: Mapping[str, Any]) -> tuple[Mapping[str, Any], int]
 
 def most_tokens_out(card: ModelCard, max_tokens: int | None, options: Mapping[str, Any]) -> int:
     """The reply's limit: what the call says, else the request, else the card; never above the card's."""
-    asked = max_tokens or options.get("max_completion_tokens") or options.get("max_tokens")
-    limit = card.output_tokens or (int(asked) if asked else DEFAULT_OUTPUT)
-    return min(int(asked), limit) if asked else limit
+    asked = _count(max_tokens)
+    if asked is None and options:
+        asked = _count(options.get("max_completion_tokens")) or _count(options.get("max_tokens"))
+    limit = card.output_tokens or asked or DEFAULT_OUTPUT
+    return min(asked, limit) if asked else limit
+
+
+def replies_of(options: Mapping[str, Any]) -> int:
+    """How many replies a request asks for: its `n`, 1 where that is missing or no count."""
+    return (_count(options["n"]) or 1) if "n" in options else 1
+
+
+def _count(value: Any) -> int | None:
+    """A number of 1 or more, however it is written; None for what is no such number, which bounds nothing.
+
+    A limit of -1 means endless to some servers, and a negative `n` would make a reservation negative.
+    """
+    if value is None or type(value) is int:  # nearly always, for every model before every episode
+        return value if value and value >= 1 else None
+    try:
+        number = int(value)
+    except (TypeError, ValueError, OverflowError):
+        return None
+    return number if number >= 1 and not isinstance(value, bool) else None
 
 
 def price_usd(card: ModelCard, usage: Usage) -> float:
@@ -68,13 +100,18 @@ def price_usd(card: ModelCard, usage: Usage) -> float:
 
     NaN where the card has no prices: unknown is never free.
     """
-    if card.usd_per_mtok_in is None or card.usd_per_mtok_out is None:
-        return math.nan
-    cached = card.usd_per_mtok_in if card.usd_per_mtok_cached is None else card.usd_per_mtok_cached
+    bill = bill_pico(card, usage)
+    return math.nan if bill is None else bill / 1e12
+
+
+def bill_pico(card: ModelCard, usage: Usage) -> int | None:
+    """`price_usd` in whole pico-dollars, rounded up from the exact sum; None where the card has no prices."""
+    rates = _rates(card.usd_per_mtok_in, card.usd_per_mtok_cached, card.usd_per_mtok_out)
+    if rates is None:
+        return None
+    per_in, per_cached, per_out, part = rates
     fresh = max(0, usage.tokens_in - usage.tokens_cached)
-    return (
-        fresh * card.usd_per_mtok_in + usage.tokens_cached * cached + usage.tokens_out * card.usd_per_mtok_out
-    ) / 1e6
+    return -(-(fresh * per_in + usage.tokens_cached * per_cached + usage.tokens_out * per_out) // part)
 
 
 def worst_pico(card: ModelCard, tokens_in: int, tokens_out: int, replies: int = 1) -> int | None:
@@ -82,12 +119,22 @@ def worst_pico(card: ModelCard, tokens_in: int, tokens_out: int, replies: int = 
 
     None, unbounded, where the card has no prices. `replies` is the request's `n`.
     """
-    usd_in, usd_out = card.usd_per_mtok_in, card.usd_per_mtok_out
+    rates = _rates(card.usd_per_mtok_in, card.usd_per_mtok_cached, card.usd_per_mtok_out)
+    if rates is None:
+        return None
+    per_in, per_cached, per_out, part = rates
+    return -(-(tokens_in * max(per_in, per_cached) + tokens_out * replies * per_out) // part)
+
+
+@lru_cache(maxsize=4096)
+def _rates(usd_in: float | None, usd_cached: float | None, usd_out: float | None) -> tuple[int, int, int, int] | None:
+    """Pico-dollars a token (in, cached, out) as integers over the fourth, exactly as the prices are written."""
     if usd_in is None or usd_out is None:
         return None
-    if card.usd_per_mtok_cached is not None and card.usd_per_mtok_cached > usd_in:
-        usd_in = card.usd_per_mtok_cached
-    return math.ceil((tokens_in * usd_in + tokens_out * replies * usd_out) * 1e6)
+    rates = [Fraction(repr(usd)) * 10**6 for usd in (usd_in, usd_in if usd_cached is None else usd_cached, usd_out)]
+    part = math.lcm(*(rate.denominator for rate in rates))
+    per_in, per_cached, per_out = (int(rate * part) for rate in rates)
+    return per_in, per_cached, per_out, part
 
 
 def estimate_tokens(text: str) -> int:
@@ -101,9 +148,9 @@ def estimate_prompt(messages: Messages, options: Mapping[str, Any]) -> int:
     for message in messages:
         content = message.get("content")
         slim, images = _without_images(message)
-        text = content if isinstance(content, str) else msgspec.json.encode(slim).decode("utf-8", "replace")
+        text = content if isinstance(content, str) else as_json(slim).decode()
         total += estimate_tokens(text) + 4 + 800 * images
     for name in _COUNTED:
         if name in options:
-            total += estimate_tokens(msgspec.json.encode(options[name]).decode())
+            total += estimate_tokens(as_json(options[name]).decode())
     return total

@@ -38,7 +38,10 @@ class Hold:
 
     def settle(self, usd: float) -> tuple[float, float]:
         """Book what the call cost; returns (charged, overrun) in USD."""
-        bill = pico(usd)
+        return self.settle_pico(pico(usd))
+
+    def settle_pico(self, bill: int) -> tuple[float, float]:
+        """`settle` for pico-dollars."""
         charged = bill if self._ledger.cap is None else min(bill, self.amount)
         self._close(charged)
         if bill > charged:

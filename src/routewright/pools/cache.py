@@ -1,7 +1,8 @@
 """Replies kept by the content of the call: SQLite, exact match.
 
 A call that samples is not kept unless asked for: two samples are wanted because they may differ. A hit costs nothing
-and says so (`Reply.cached`). The file may be shared by processes.
+and says so (`Reply.cached`). The file may be shared by processes. A file that can not be opened is an error; one that
+fails later is not, since replies are there without it: what can not be read is asked for, what can not be written is noted.
 """
 
 from __future__ import annotations
@@ -16,8 +17,8 @@ from pathlib import Path
 import msgspec
 
 from routewright.errors import PoolError
+from routewright.pools.bounds import as_json
 from routewright.pools.providers.base import Ask, Completion
-from routewright.types import Usage
 
 
 class ResponseCache:
@@ -30,16 +31,21 @@ class ResponseCache:
 
     def key(self, endpoint: str, ask: Ask) -> str | None:
         """64 hexadecimal digits that name the call; None if it is not to be kept."""
-        if not self.sampled and (ask.sample or float(ask.options.get("temperature") or 0) > 0):
+        if not self.sampled and (ask.sample or ask.options.get("temperature") not in (None, 0)):
             return None
         what = [endpoint, ask.model, list(ask.messages), ask.max_tokens, dict(ask.options), ask.stop, ask.sample]
-        return hashlib.sha256(msgspec.json.encode(what, order="deterministic")).hexdigest()
+        return hashlib.sha256(as_json(what)).hexdigest()
 
     async def get(self, key: str) -> Completion | None:
         return await asyncio.to_thread(self._get, key)
 
-    async def put(self, key: str, done: Completion) -> None:
-        await asyncio.to_thread(self._put, key, done)
+    async def put(self, key: str, done: Completion) -> str:
+        """Keep a reply; "", or why it could not be."""
+        try:
+            await asyncio.to_thread(self._put, key, done)
+        except sqlite3.Error as error:
+            return f"not kept in the cache ({error})"
+        return ""
 
     def close(self) -> None:
         with self._lock:
@@ -64,13 +70,12 @@ class ResponseCache:
         return self._db
 
     def _get(self, key: str) -> Completion | None:
-        with self._lock:
-            row = self._open().execute("select reply from replies where key = ?", (key,)).fetchone()
-        if row is None:
+        try:
+            with self._lock:
+                row = self._open().execute("select reply from replies where key = ?", (key,)).fetchone()
+            return None if row is None else msgspec.json.decode(row[0], type=Completion)
+        except (sqlite3.Error, msgspec.MsgspecError):
             return None
-        facts = msgspec.json.decode(row[0])
-        usage = facts.pop("usage")
-        return Completion(usage=None if usage is None else Usage(**usage), **facts)
 
     def _put(self, key: str, done: Completion) -> None:
         with self._lock:

@@ -20,14 +20,15 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from routewright.errors import BudgetExceeded, ProviderError, UnrecordedBranch
+from routewright.errors import BudgetExceeded, PoolError, ProviderError, UnrecordedBranch
 from routewright.pools.bounds import (
     Messages,
+    bill_pico,
     estimate_prompt,
     estimate_tokens,
     most_tokens_in,
     most_tokens_out,
-    price_usd,
+    replies_of,
     worst_pico,
 )
 from routewright.pools.budget import PICO, Hold, Ledger, pico
@@ -104,7 +105,7 @@ def price(member: Member, request: Request, remaining: int | None = None) -> Pri
     )
     worst = worst_of(member, request.query, tokens_in, tokens_out, options)
     if worst is not None and remaining is not None and worst > remaining and request.least_tokens is not None:
-        replies = max(1, int(options.get("n") or 1))
+        replies = replies_of(options)
         room = remaining - (worst_pico(card, tokens_in, 0) or 0)
         affordable = int(room / ((card.usd_per_mtok_out or 0.0) * 1e6 * replies or math.inf))
         if request.least_tokens <= affordable < tokens_out:
@@ -118,8 +119,7 @@ def worst_of(member: Member, query: Query, tokens_in: int, tokens_out: int, opti
     if member.bounded:
         known = member.endpoint.provider.worst_usd(member.upstream, query)
         return None if math.isinf(known) else pico(known)
-    replies = int(options["n"]) if options.get("n") else 1
-    return worst_pico(member.card, tokens_in, tokens_out, replies)
+    return worst_pico(member.card, tokens_in, tokens_out, replies_of(options))
 
 
 class Cancelled(asyncio.CancelledError):
@@ -165,7 +165,7 @@ async def _attempts(run: _Running) -> Reply:
                 if run.streamed:
                     if run.on_delta is not None:
                         run.on_delta(None)
-                    run.streamed = False
+                    run.streamed, run.first_token = False, None
                 if run.ledger.closed or not failure.retryable or attempt == member.endpoint.calls.retries:
                     break
                 asked = failure.retry_after_s
@@ -209,15 +209,21 @@ async def _attempt(run: _Running, member: Member) -> Reply:
         endpoint.leave(member)
     endpoint.breaker.done(None, probe)
     usage, note = _usage(done, priced)
-    cost = done.cost_usd if done.cost_usd is not None else price_usd(member.card, usage)
-    charged, overrun = hold.settle(cost)
+    bill = pico(done.cost_usd) if done.cost_usd is not None else bill_pico(member.card, usage)
+    if bill is None:
+        hold.release()
+        raise PoolError(
+            f"{member.card.name} has no prices, so its call can not be booked. Expected usd_per_mtok_in and "
+            "usd_per_mtok_out on its card; what is free has to be said with 0."
+        )
+    charged, overrun = hold.settle_pico(bill)
     run.charged, run.overrun = run.charged + charged, run.overrun + overrun
     if done.served_by and done.served_by != member.upstream:
         note = "; ".join(filter(None, [note, f"upstream says it is {done.served_by[:80]!r}"]))
     took = done.latency_s if done.latency_s is not None else time.perf_counter() - began
     run.attempts.append(Attempt(member.card.name, endpoint.name, None, charged, took, note))
-    if cache is not None and key is not None:
-        await cache.put(key, done)
+    if cache is not None and key is not None and (lost := await cache.put(key, done)):
+        run.attempts[-1] = replace(run.attempts[-1], note="; ".join(filter(None, [note, lost])))
     return _reply(run, member, done, usage)
 
 
@@ -273,17 +279,21 @@ async def _streamed(run: _Running, parts: Any, on_delta: OnDelta) -> Completion:
 async def _hedged(run: _Running, member: Member, priced: Priced) -> Completion:
     """Ask a second time if there is no reply by `hedge_s`; the first good reply wins, the other call is stopped.
 
-    The second is reserved like any attempt, and charged as a failed one if it loses; it is left out if it does not fit.
+    The second is reserved like any attempt, and charged as a failed one if it loses; it is left out if it does not fit
+    the budget, or the endpoint's limits of calls at once and a minute.
     """
-    provider, began = member.endpoint.provider, time.perf_counter()
+    endpoint, began = member.endpoint, time.perf_counter()
+    provider = endpoint.provider
     first = asyncio.ensure_future(provider.complete(priced.ask))
     tasks = {first}
     second: Hold | None = None
     try:
-        done, _ = await asyncio.wait(tasks, timeout=member.endpoint.calls.hedge_s)
-        if not done:
+        done, _ = await asyncio.wait(tasks, timeout=endpoint.calls.hedge_s)
+        if not done and await endpoint.enter_now(member, priced.tokens_in + priced.ask.max_tokens):
             second = run.ledger.reserve_pico(priced.worst)
-            if second is not None:
+            if second is None:
+                endpoint.leave(member)
+            else:
                 tasks.add(asyncio.ensure_future(provider.complete(priced.ask)))
         while tasks:
             done, tasks = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -297,6 +307,7 @@ async def _hedged(run: _Running, member: Member, priced: Priced) -> Completion:
         if second is not None:  # before waiting for the other call to end, since that wait may be cancelled
             late = ProviderError("the hedge: one of two calls was not needed", "cancelled")
             _settle_failure(run, member, priced, second, began, late)
+            endpoint.leave(member)
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
@@ -304,7 +315,7 @@ def _settle_failure(
     run: _Running, member: Member, priced: Priced, hold: Hold, began: float, error: ProviderError
 ) -> None:
     """Book an attempt that gave no reply: prompt and partial reply where the upstream may have worked, else nothing."""
-    cost = 0.0
+    bill: int | None = 0
     if error.reached:
         partial = error.partial.text if error.partial is not None else "".join(run.pieces)
         usage = error.partial.usage if error.partial is not None else None
@@ -312,8 +323,8 @@ def _settle_failure(
             prompt = min(estimate_prompt(priced.ask.messages, priced.ask.options), priced.tokens_in)
             usage = Usage(prompt, min(estimate_tokens(partial), priced.ask.max_tokens), estimated=True)
         known = error.partial.cost_usd if error.partial is not None else None
-        cost = price_usd(member.card, usage) if known is None else known
-    charged, overrun = hold.settle(0.0 if math.isnan(cost) else cost)
+        bill = bill_pico(member.card, usage) if known is None else pico(known)
+    charged, overrun = hold.settle_pico(bill or 0)
     run.charged, run.overrun = run.charged + charged, run.overrun + overrun
     _note(run, member, began, charged, error)
 

@@ -58,6 +58,38 @@ class Breaker:
             self._probing = False
 
 
+class Slots:
+    """At most `n` holders at once in one event loop; others wait in order.
+
+    A pool may serve one loop after another (`Coordinator.run` makes one a call), and who waits belongs to a loop.
+    """
+
+    def __init__(self, n: int) -> None:
+        self._n = n
+        self._by_loop: dict[asyncio.AbstractEventLoop, asyncio.Semaphore] = {}
+
+    def _mine(self) -> asyncio.Semaphore:
+        loop = asyncio.get_running_loop()
+        if loop not in self._by_loop:
+            for old in [old for old in self._by_loop if old.is_closed()]:
+                del self._by_loop[old]
+            self._by_loop[loop] = asyncio.Semaphore(self._n)
+        return self._by_loop[loop]
+
+    async def acquire(self) -> None:
+        await self._mine().acquire()
+
+    def release(self) -> None:
+        try:
+            self._mine().release()
+        except RuntimeError:  # there is no loop: it ended around the holder, and with it all who waited
+            return
+
+    def full(self) -> bool:
+        """Whether who comes now would have to wait."""
+        return self._mine().locked()
+
+
 class Gate:
     """At most `concurrency` calls at once, and at most so many calls and tokens in any 60 seconds (0: no limit).
 
@@ -67,25 +99,40 @@ class Gate:
     WINDOW_S = 60.0
 
     def __init__(self, concurrency: int, requests_per_minute: int = 0, tokens_per_minute: int = 0) -> None:
-        self._slots = asyncio.Semaphore(concurrency)
+        self._slots = Slots(concurrency)
         self.requests, self.tokens = requests_per_minute, tokens_per_minute
         self._recent: deque[tuple[float, int]] = deque()
         self._sum = 0
-        self._turn = asyncio.Lock() if requests_per_minute or tokens_per_minute else None
+        self._turn = Slots(1) if requests_per_minute or tokens_per_minute else None
 
     async def enter(self, tokens: int) -> None:
         await self._slots.acquire()
         if self._turn is None:
             return
         try:
-            async with self._turn:
+            await self._turn.acquire()
+            try:
                 while (wait := self._wait_s(tokens)) > 0:
                     await asyncio.sleep(wait)
-                self._recent.append((time.monotonic(), tokens))
-                self._sum += tokens
+                self._count(tokens)
+            finally:
+                self._turn.release()
         except BaseException:
             self._slots.release()
             raise
+
+    async def enter_now(self, tokens: int) -> bool:
+        """Enter if that takes no waiting; whether it did."""
+        if self._slots.full() or (self._turn is not None and (self._turn.full() or self._wait_s(tokens) > 0)):
+            return False
+        await self._slots.acquire()  # at once: there is room
+        if self._turn is not None:
+            self._count(tokens)
+        return True
+
+    def _count(self, tokens: int) -> None:
+        self._recent.append((time.monotonic(), tokens))
+        self._sum += tokens
 
     def leave(self) -> None:
         self._slots.release()

@@ -22,7 +22,7 @@ from routewright.pools import caller
 from routewright.pools.budget import Ledger
 from routewright.pools.cache import ResponseCache
 from routewright.pools.config import CallSettings, PoolConfig, ProviderEntry, check_pool, read_pool
-from routewright.pools.limits import Breaker, Gate
+from routewright.pools.limits import Breaker, Gate, Slots
 from routewright.pools.providers.base import Provider, build_provider
 from routewright.types import ModelCard, Query, Reply
 
@@ -56,6 +56,15 @@ class Endpoint:
             self._out()
             raise
 
+    async def enter_now(self, member: Member, tokens: int) -> bool:
+        """`enter` if that takes no waiting; whether it did."""
+        if (member.slots is not None and member.slots.full()) or not await self._gate.enter_now(tokens):
+            return False
+        if member.slots is not None:
+            await member.slots.acquire()
+        self._inside += 1
+        return True
+
     def leave(self, member: Member) -> None:
         self._gate.leave()
         if member.slots is not None:
@@ -82,7 +91,7 @@ class Member:
     endpoint: Endpoint
     upstream: str
     fallback: tuple[str, ...] = ()
-    slots: asyncio.Semaphore | None = None
+    slots: Slots | None = None
 
     @cached_property
     def bounded(self) -> bool:
@@ -164,7 +173,7 @@ def build_pool(config: PoolConfig, keep: Mapping[str, Endpoint] | None = None) -
             m.output_tokens,
             tuple(m.capabilities),
         )
-        slots = asyncio.Semaphore(m.concurrency) if m.concurrency else None
+        slots = Slots(m.concurrency) if m.concurrency else None
         members[m.name] = Member(card, endpoints[m.provider], m.upstream or m.name, m.fallback, slots)
     cache = ResponseCache(config.cache.path, config.cache.sampled) if config.cache else None
     return Pool(members, cache, transcripts=config.transcripts)

@@ -120,8 +120,9 @@ class Judge(Metric):
             except Exception as error:
                 if asked == prompt:
                     raise
+                cost += error.cost_usd if isinstance(error, JudgeFailed) else 0.0
                 raise JudgeFailed(
-                    f"The judge gave no readable verdict, and asking again failed ({error}). What the first call cost, "
+                    f"The judge gave no readable verdict, and asking again failed ({error}). What was charged, "
                     f"{cost:.6f} USD, has to be booked (.cost_usd); ask again later.",
                     cost,
                 ) from error

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
+from tests.extras import needs
 
 from routewright.errors import TableError
 from routewright.outcomes.importers import import_outcomes, pickles
@@ -50,7 +51,7 @@ def test_columns_come_back_as_they_were(pandas_pickle: Callable[..., None], tmp_
 
 
 def test_real_pandas_reads_alike(tmp_path: Path) -> None:
-    pandas = pytest.importorskip("pandas")
+    pandas = needs("pandas", "dev")
     if pandas.__version__ >= "3":
         pytest.skip("pandas 3 stores text in a type of its own; such files are refused with the way to convert them")
     for protocol in (2, 3, 4, 5):

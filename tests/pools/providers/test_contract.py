@@ -21,6 +21,7 @@ from routewright.config import Config
 from routewright.errors import ConfigError
 from routewright.pools.providers.base import Ask, Completion, Delta, Provider, build_provider
 from routewright.pools.providers.table import PROVIDERS
+from tests.extras import needs
 from tests.pools.providers.fake_litellm import fake
 from tests.pools.providers.upstream import Upstream
 from tests.pools.tiny_gguf import write_tiny_gguf
@@ -49,8 +50,8 @@ def anthropic(folder: Path) -> Iterator[tuple[Provider, dict[str, Any]]]:
 
 @contextmanager
 def local(folder: Path) -> Iterator[tuple[Provider, dict[str, Any]]]:
-    pytest.importorskip("xllamacpp", reason="the extra `local` is not installed")
-    pytest.importorskip("gguf")
+    needs("xllamacpp", "local")
+    needs("gguf", "dev")
     path = write_tiny_gguf(folder / "tiny.gguf")
     yield build_provider("local", {"path": str(path), "context_tokens": 1024}), {"tokens": 900}
 

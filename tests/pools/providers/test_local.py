@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import sys
 import threading
-import time
 from collections.abc import Awaitable, Callable
 from contextlib import aclosing
 from pathlib import Path
@@ -15,10 +14,11 @@ import pytest
 
 from routewright.errors import ConfigError, MissingExtra, PoolError, ProviderError
 from routewright.pools.providers.base import Ask, Completion, Delta, Provider, build_provider
+from tests.extras import needs
 from tests.pools.tiny_gguf import write_tiny_gguf
 
-pytest.importorskip("xllamacpp", reason="the extra `local` is not installed")
-pytest.importorskip("gguf")
+needs("xllamacpp", "local")
+needs("gguf", "dev")
 
 
 @pytest.fixture(scope="module")
@@ -174,36 +174,55 @@ def test_without_the_package(model: Path, monkeypatch: pytest.MonkeyPatch) -> No
     run(body, model)
 
 
-def test_leaving_a_stream_stops_the_model(model: Path) -> None:
-    """With one slot the next call waits for the thread; it would wait for all of the 700 tokens otherwise."""
+class Counted:
+    """llama.cpp's server, its events counted; after the fifth of a call it waits until `go_on`."""
 
+    def __init__(self, server: Any) -> None:
+        self.server, self.events, self.go_on = server, 0, threading.Event()
+
+    def handle_chat_completions(self, body: bytes, take: Callable[[bytes], bool]) -> None:
+        def counted(event: bytes) -> bool:
+            self.events += 1
+            if self.events == 5:
+                assert self.go_on.wait(60)
+            return take(event)
+
+        self.events = 0
+        self.server.handle_chat_completions(body, counted)
+
+
+def test_leaving_a_stream_stops_the_model(model: Path) -> None:
     async def body(provider: Provider) -> None:
-        start = time.perf_counter()
-        whole = await provider.complete(ask(max_tokens=700, options={"ignore_eos": True}))
-        all_of_it = time.perf_counter() - start
-        assert whole.usage is not None
-        assert whole.usage.tokens_out == 700
-        start = time.perf_counter()
-        async with aclosing(provider.stream(ask(max_tokens=700, options={"ignore_eos": True}))) as pieces:  # type: ignore[type-var]
+        await provider.complete(ask(max_tokens=1))
+        counted = provider._server = Counted(provider._server)  # type: ignore[attr-defined]
+        counted.go_on.set()
+        long = ask(max_tokens=700, options={"ignore_eos": True})
+        assert (await provider.complete(long)).text
+        assert counted.events > 300  # some pieces are of several tokens
+        counted.go_on.clear()
+        async with aclosing(provider.stream(long)) as pieces:  # type: ignore[type-var]
             async for piece in pieces:
                 assert isinstance(piece, Delta)
                 break
-        await provider.complete(ask(max_tokens=1))
-        assert time.perf_counter() - start < all_of_it / 2
+        counted.go_on.set()
+        await asyncio.to_thread(provider._threads.shutdown)  # type: ignore[attr-defined]  # it ends, and soon:
+        assert counted.events <= 6
+        provider._threads = None  # type: ignore[attr-defined]
+        assert (await provider.complete(ask(max_tokens=1))).usage is not None
 
     run(body, model, context_tokens=1024)
 
 
 def test_closing_ends_what_runs_and_what_waits(model: Path) -> None:
     async def main() -> None:
-        provider = build_provider("local", {"path": str(model), "context_tokens": 1024})
+        provider = build_provider("local", {"path": str(model), "context_tokens": 2048})
         calls = [
-            asyncio.ensure_future(provider.complete(ask(max_tokens=700, options={"ignore_eos": True})))
+            asyncio.ensure_future(provider.complete(ask(max_tokens=1900, options={"ignore_eos": True})))
             for _ in range(3)
         ]
         await asyncio.sleep(0.05)
         await provider.aclose()
-        ends = await asyncio.wait_for(asyncio.gather(*calls, return_exceptions=True), 10)
+        ends = await asyncio.wait_for(asyncio.gather(*calls, return_exceptions=True), 60)
         assert {type(end) for end in ends} <= {ProviderError, Completion}
         assert any(isinstance(end, ProviderError) and end.kind == "connect" and not end.reached for end in ends)
         assert not [thread for thread in threading.enumerate() if thread.name.startswith("routewright-local")]

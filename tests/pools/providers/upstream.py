@@ -459,11 +459,15 @@ class Upstream:
             loop.close()
 
 
+_HELD: list[socket.socket] = []  # bound, so that nobody else is given the port; not listening, so that it is refused
+
+
 def closed_port() -> str:
-    """A `base_url` at which nobody listens."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return f"http://127.0.0.1:{probe.getsockname()[1]}/v1"
+    """A `base_url` at which nobody listens, as long as the tests run."""
+    held = socket.socket()
+    held.bind(("127.0.0.1", 0))
+    _HELD.append(held)
+    return f"http://127.0.0.1:{held.getsockname()[1]}/v1"
 
 
 async def pieces_of(stream: AsyncIterator[Any]) -> list[Any]:

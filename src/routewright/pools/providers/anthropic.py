@@ -54,6 +54,10 @@ class Anthropic(Provider):
         """Where calls go, without user, password and query."""
         return self._endpoint.address
 
+    def check(self) -> None:
+        """`PoolError` if the key is not set."""
+        self._endpoint.check_key()
+
     async def complete(self, ask: Ask) -> Completion:
         """The whole reply; `ProviderError` if there is none."""
         body, key = self._body(ask, stream=False), self._endpoint.key()

@@ -93,6 +93,10 @@ class Provider(ABC):
         """What tells this endpoint from another of its kind: a base URL, a path. Part of the cache's key, no secret."""
         return str(getattr(self.config, "base_url", ""))
 
+    def check(self) -> None:
+        """`PoolError` if something it can not do without is not there (a key, a file). Opens no connection."""
+        return
+
     bounded: ClassVar[bool] = False  # the world itself knows the most a call can cost: `worst_usd`
 
     def worst_usd(self, model: str, query: Query) -> float:

@@ -33,7 +33,7 @@ class Echo(Provider):
         if self.config.delay_s:
             await asyncio.sleep(self.config.delay_s)
         if self.config.fail_every and self._calls % self.config.fail_every == 0:
-            raise ProviderError(f"{self.name}: the {self._calls}th call fails, as asked", "server", retryable=True)
+            raise ProviderError(f"{self.name}: call {self._calls} fails, as asked", "server", retryable=True)
         last = ask.messages[-1].get("content", "")
         text = self.config.prefix + (last if isinstance(last, str) else str(last))
         usage = Usage(estimate_prompt(ask.messages, ask.options), min(estimate_tokens(text), ask.max_tokens))

@@ -92,6 +92,13 @@ class Endpoint:
             )
         return key
 
+    def check_key(self) -> None:
+        """`PoolError` if the key is not set."""
+        try:
+            self.key()
+        except ProviderError as error:
+            raise PoolError(str(error)) from None
+
     @asynccontextmanager
     async def post(
         self, body: Mapping[str, Any], headers: Mapping[str, str], key: str = ""

@@ -25,7 +25,7 @@ from typing import Any
 from pydantic import Field
 
 from routewright import config
-from routewright.errors import MissingExtra, ProviderError
+from routewright.errors import MissingExtra, PoolError, ProviderError
 from routewright.pools.providers.base import Ask, Completion, Delta, Provider
 from routewright.pools.providers.faults import QUOTED, fault_of_status, redactor
 from routewright.pools.providers.wire import (
@@ -69,6 +69,13 @@ class LiteLLM(Provider):
     def address(self) -> str:
         """The address given, if any."""
         return str(self.config.api_base)
+
+    def check(self) -> None:
+        """`PoolError` if the key is not set."""
+        try:
+            self._key()
+        except ProviderError as error:
+            raise PoolError(str(error)) from None
 
     async def complete(self, ask: Ask) -> Completion:
         """The whole reply; `ProviderError` if there is none."""

@@ -62,6 +62,13 @@ class Local(Provider):
         """The file."""
         return str(self.config.path)
 
+    def check(self) -> None:
+        """`PoolError` if the file is not there."""
+        if not Path(self.config.path).is_file():
+            raise PoolError(
+                f"{self.name}: there is no file {self.config.path!r}. Expected a GGUF file; download one, or set path."
+            )
+
     async def complete(self, ask: Ask) -> Completion:
         """The whole reply; `ProviderError` if there is none."""
         async with aclosing(self.stream(ask)) as pieces:
@@ -145,11 +152,8 @@ class Local(Provider):
             library = importlib.import_module("xllamacpp")
         except ImportError as error:
             raise MissingExtra("The provider `local`", "xllamacpp", "local") from error
+        self.check()
         config = self.config
-        if not Path(config.path).is_file():
-            raise PoolError(
-                f"{self.name}: there is no file {config.path!r}. Expected a GGUF file; download one, or set path."
-            )
         params = library.CommonParams()
         params.model.path = config.path
         params.n_ctx = config.context_tokens * config.slots  # llama.cpp shares it out

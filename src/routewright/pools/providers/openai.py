@@ -50,6 +50,10 @@ class OpenAI(Provider):
         """Where calls go, without user, password and query."""
         return self._endpoint.address
 
+    def check(self) -> None:
+        """`PoolError` if the key is not set."""
+        self._endpoint.check_key()
+
     async def complete(self, ask: Ask) -> Completion:
         """The whole reply; `ProviderError` if there is none."""
         key = self._endpoint.key()
