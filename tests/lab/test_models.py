@@ -192,3 +192,9 @@ def test_another_file_is_no_model_of_the_lab(tmp_path: Path) -> None:
         read_gguf(tmp_path / "x.gguf")
     with pytest.raises(RoutewrightError, match="can not be read as a model of the lab"):
         read_gguf(tmp_path / "none.gguf")
+
+
+def test_the_rate_falls_in_every_round() -> None:
+    plain, twice = Course(100), Course(100, rounds=(60, 40))
+    assert [plain.part(s) for s in (0, 50, 99)] == [0, 0.5, 0.99]
+    assert [twice.part(s) for s in (0, 30, 59, 60, 80, 99)] == [0, 0.5, 59 / 60, 0, 0.5, 39 / 40]

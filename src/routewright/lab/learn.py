@@ -42,7 +42,15 @@ class Course:
     decay: float = 0.1
     seed: int = 0
     save_every_s: float = 60.0
-    rounds: int = 1  # the rate rises and falls so many times, over equal parts of the steps
+    rounds: tuple[int, ...] = ()  # steps of each rise and fall of the rate; empty: one over all
+
+    def part(self, step: int) -> float:
+        """How much of its round is done, in [0, 1)."""
+        for length in self.rounds:
+            if step < length:
+                return step / length
+            step -= length
+        return step / self.steps
 
 
 def train(
@@ -78,7 +86,7 @@ def train(
         part.data = part.data.to(torch.bfloat16)
     for step in range(done, course.steps):
         for group in optimiser.param_groups:
-            group["lr"] = course.rate * _schedule(step * course.rounds / course.steps % 1)
+            group["lr"] = course.rate * _schedule(course.part(step))
         tokens, wanted = (part.to(device) for part in next(batches))
         loss = _descend(model, quick, tokens, wanted)
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)

@@ -60,7 +60,7 @@ class Recipe:
     steps: int = 3000
     tokens: int = 4096
     rate: float = 2e-3
-    rounds: int = 1
+    rounds: tuple[int, ...] = ()
 
     def parameters(self, vocabulary: int) -> int:
         """Weights with a vocabulary of this size, the shared embedding counted once."""
@@ -96,7 +96,9 @@ ROSTER: dict[str, Recipe] = {
         Recipe("facts", "knows the small world", 128, 4, 4, 384, _special("facts"), 2500),
         Recipe("words", "spells, counts and sorts", 128, 4, 4, 384, _special("text", "sorting"), 8000),
         Recipe("maths", "calculates, converts units and dates", 160, 4, 4, 448, _special("arithmetic", "units"), 6000),
-        Recipe("reader", "reads code and tables", 128, 4, 4, 384, _special("code", "lookup"), 10000, rounds=2),
+        Recipe(
+            "reader", "reads code and tables", 128, 4, 4, 384, _special("code", "lookup"), 8000, rounds=(5000, 3000)
+        ),
         Recipe("small", "a little of everything", 96, 3, 3, 288, _general(0.1), 3000),
         Recipe("large", "the best overall, and the dearest", 256, 6, 8, 704, _general(0.3, 0.15), 6000, 4096, 1.5e-3),
         Recipe("cheap", "quick, and mostly wrong", 64, 2, 2, 192, _general(0.1), 400),
