@@ -15,6 +15,10 @@ $(VENV)/.core: pyproject.toml
 	$(PIP) --editable .
 	touch $@
 
+$(VENV)/.demo: $(VENV)/.demo
+	$(PIP) --editable ".[local]"
+	touch $@
+
 $(VENV)/.dev: $(VENV)/.core
 	$(PIP) "torch==2.13.0"
 	$(PIP) --editable ".[dev,embed,local,train,lab]"
@@ -23,7 +27,7 @@ $(VENV)/.dev: $(VENV)/.core
 
 setup: $(VENV)/.dev
 
-demo: $(VENV)/.core
+demo: $(VENV)/.demo
 	$(BIN)/routewright demo --out $(OUT)/demo
 
 check: $(VENV)/.dev

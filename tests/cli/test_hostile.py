@@ -439,7 +439,7 @@ def test_a_refused_evaluation_leaves_the_last_report(
 
 
 def test_demo_options(tmp_path: Path, refused: Callable[..., str]) -> None:
-    refused(["demo", "--seeds", 0, "--out", tmp_path / "out"], "seeds = 0", "greater than or equal to 1")
+    refused(["demo", "--questions", 3, "--out", tmp_path / "out"], "'--questions'", "greater than or equal to 28")
 
 
 # -- routers

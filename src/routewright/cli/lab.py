@@ -25,10 +25,11 @@ def train(
     questions: Annotated[int, typer.Option(min=10, help="Test questions a family, for the card.")] = 300,
     threads: Annotated[int, typer.Option(min=1, help="CPU threads.")] = 1,
     seed: Annotated[int, typer.Option(min=0, help="Random seed of weights and questions.")] = 0,
+    device: Annotated[str, typer.Option(help="cpu or cuda [default: cuda if there is one].")] = "",
 ) -> None:
     """Train one model from its recipe and write it as GGUF with its card; an interrupted run resumes."""
     from routewright.cli.show import refuse_out
-    from routewright.errors import MissingExtra, UnknownName
+    from routewright.errors import ConfigError, MissingExtra, UnknownName
     from routewright.lab.roster import ROSTER, source, vocabulary
 
     if name not in ROSTER:
@@ -42,6 +43,9 @@ def train(
     from routewright.lab.card import write_model
 
     torch.set_num_threads(threads)
+    if device not in ("", "cpu") and not (device.startswith("cuda") and torch.cuda.is_available()):
+        raise ConfigError(f"--device {device} is not to be had here. Expected cpu, or cuda where PyTorch finds a GPU.")
+    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     recipe = ROSTER[name] if steps is None else dataclasses.replace(ROSTER[name], steps=steps)
     words = vocabulary()
     began = time.process_time()
@@ -53,6 +57,7 @@ def train(
             dataclasses.replace(recipe.course, seed=seed),
             out / f"{name}.checkpoint",
             lambda step, of, loss: bar(step, of, f"loss {loss:.3f}"),
+            device,
         )
     card = write_model(out, recipe, model, words, time.process_time() - began, questions)
     console.print(card)
@@ -225,6 +230,27 @@ def coordinator(
     made.save(out)
     presets = ", ".join(f"{name} {usd(value)}" for name, value in made.presets.items())
     console.print(f"{out}: {made.about['queries']} questions; presets, USD for a right answer: {presets or 'none'}")
+
+
+@lab.command("pool")
+def write_pool(
+    folder: Folder = None,
+    out: Annotated[Path, typer.Option(help="Pool file to write.")] = Path("lab-pool.toml"),
+) -> None:
+    """Write the pool file of the models, run in this process, for `ask` and `collect`."""
+    from routewright.cli.show import refuse_out
+    from routewright.lab.coordinator import FOLDER
+    from routewright.lab.pool import SHIPPED, pool_values
+    from routewright.outcomes.table import beside
+    from routewright.pools.config import as_toml
+
+    refuse_out(out.absolute().parent)
+    values = pool_values((folder or SHIPPED).absolute())
+    with beside(out) as temporary:
+        temporary.write_text(as_toml(values), encoding="utf-8")
+    console.print(f"{out}: {len(values['models'])} models")
+    if folder is None and FOLDER.is_dir():
+        console.print(f"their coordinator, for --policy: {FOLDER}")
 
 
 @lab.command()

@@ -1,4 +1,4 @@
-"""Training a lab model: next-token prediction on generated question and reply pairs, on a CPU, resumable.
+"""Training a lab model: next-token prediction on generated question and reply pairs, on a CPU or a GPU, resumable.
 
     loss = - mean over the reply's tokens of  log p(token | everything before it)
 
@@ -51,9 +51,17 @@ def train(
     course: Course,
     checkpoint: Path | None = None,
     progress: Progress | None = None,
+    device: str = "cpu",
 ) -> Llama:
-    """Train a model from scratch, or go on from its checkpoint; the same seeds give the same model on the same machine."""
-    model = Llama(shape, course.seed)
+    """Train a model from scratch, or go on from its checkpoint; the same seeds give the same model on the same machine.
+
+    Args:
+        vocabulary, shape, source, course: What, how large, on what, how long.
+        checkpoint: Written every minute, and read if it is there and of the same shape and course.
+        progress: Told every tenth step.
+        device: Where to compute, as PyTorch names it. The model comes back on the CPU.
+    """
+    model = Llama(shape, course.seed).to(device)
     decayed = [p for p in model.parameters() if p.dim() == 2]
     others = [p for p in model.parameters() if p.dim() != 2]
     optimiser = torch.optim.AdamW(
@@ -70,7 +78,7 @@ def train(
     for step in range(done, course.steps):
         for group in optimiser.param_groups:
             group["lr"] = course.rate * _schedule(step / course.steps)
-        tokens, wanted = next(batches)
+        tokens, wanted = (part.to(device) for part in next(batches))
         loss = _descend(model, quick, tokens, wanted)
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimiser.step()
@@ -82,7 +90,7 @@ def train(
             saved = time.monotonic()
     if checkpoint is not None:
         _save(checkpoint, model, optimiser, course.steps, shape, course)
-    return model
+    return model.cpu()
 
 
 def _descend(model: Llama, quick: Llama, tokens: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
@@ -173,7 +181,7 @@ def _save(path: Path, model: Llama, optimiser: Any, step: int, shape: Shape, cou
 def _resume(path: Path | None, model: Llama, optimiser: Any, shape: Shape, course: Course) -> int:
     if path is None or not path.exists():
         return 0
-    facts = torch.load(path, weights_only=True)
+    facts = torch.load(path, weights_only=True, map_location=model.embed_tokens.weight.device)
     if facts["for"] != _name(shape, course):
         return 0  # a checkpoint of another recipe is no beginning of this one
     model.load_state_dict(facts["model"])

@@ -15,6 +15,7 @@ from routewright.evaluate.wording import interval_text, number, percent, usd
 from routewright.lab.demo import COORDINATOR, told
 from routewright.lab.families import Question
 from routewright.lab.roster import ROSTER, vocabulary
+from routewright.policies.plan_text import answer_text
 from routewright.types import Episode
 
 PARTS = ("simple", "composed", "all")
@@ -49,7 +50,7 @@ def render(facts: Mapping[str, Any], shown: Sequence[tuple[Question, Episode, bo
             {
                 "question": question.text,
                 "gold": question.answer,
-                "answer": episode.answer.strip(),
+                "answer": answer_text(episode.answer),
                 "right": right,
                 "cost_usd": episode.cost_usd,
                 "latency_s": episode.latency_s,
