@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import signal
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from tests.episodes.worlds import random_outcomes
+from tests.pools.providers.upstream import Upstream
 
 from routewright.coordinator import Coordinator
 from routewright.episodes.trace import replay
@@ -213,3 +218,25 @@ def test_an_endpoint_is_named_once_and_no_answer_leaves_no_empty_line(ask: Calla
     assert ran.code == 1
     assert ran.out.startswith("episode ")
     assert "large at bad: call 1 fails, as asked (" in " ".join(ran.out.split())
+
+
+def test_an_interruption_tells_what_was_under_way_and_what_it_may_have_cost(tmp_path: Path) -> None:
+    with Upstream.in_thread() as up:
+        model = {"provider": "there", "usd_per_mtok_in": 1.0, "usd_per_mtok_out": 1.0, "output_tokens": 50}
+        lines = [f'[providers.there]\nkind = "openai"\nbase_url = "{up.base_url}"\n[[models]]\nname = "hang"']
+        (tmp_path / "pool.toml").write_text("\n".join([*lines, *(f"{k} = {v!r}" for k, v in model.items())]))
+        code = "from routewright.cli import main; main()"
+        command = [sys.executable, "-c", code, "ask", "hello", "--pool", "pool.toml", "--trace"]
+        process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        deadline = time.monotonic() + 60
+        while not up.requests and time.monotonic() < deadline:
+            time.sleep(0.02)
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "episode " in out
+    assert ": cancelled" in out
+    assert "hang (answer) failed: cancelled" in " ".join(out.split())
+    assert err.startswith("interrupted; ")
+    assert err.endswith(" USD may have been charged\n")
+    assert err.count("\n") == 1

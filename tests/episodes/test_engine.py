@@ -424,3 +424,19 @@ def test_a_trace_file_takes_one_episode_after_another_whatever_became_of_the_las
     assert replay(lines[second:]).answer == "two"
     with pytest.raises(EpisodeError, match="Line 3"):
         replay(lines)
+
+
+def test_half_a_surrogate_pair_is_traced_and_replayed(tmp_path: Path) -> None:
+    """A command line that is no UTF-8 gives such a text, and JSON of a client can."""
+    query = Query("half a pair: \udcff", options={"user": "\ud800"})
+    path = tmp_path / "trace.jsonl"
+
+    async def go() -> Episode:
+        with TraceFile(path) as sink:
+            return await run(Told(Call("m0"), Answer()), scripted_pool(Scripted("four")), query, 0.01, sink=sink)
+
+    episode = asyncio.run(go())
+    assert replay(path.read_bytes().splitlines()) == episode
+    assert episode.query == query
+    with pytest.raises(EpisodeError, match="Line 1 of the trace can not be read"):
+        replay([b'{"event": "begin", "query": "\\ud800'])

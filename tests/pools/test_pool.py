@@ -194,3 +194,27 @@ def test_a_pool_written_as_toml_is_the_same_pool() -> None:
         "cache": {"path": "c.sqlite", "sampled": True},
     }
     assert check_pool(tomllib.loads(as_toml(values)), "it") == check_pool(values, "it")
+
+
+def test_a_cache_is_kept_while_its_section_is_and_closed_when_it_changes(tmp_path: Path) -> None:
+    section = '\n[cache]\npath = "{}"\n'
+    path = write(tmp_path / "pool.toml", GOOD + section.format(tmp_path / "one.sqlite"))
+
+    async def go() -> None:
+        file = PoolFile(path)
+        first = (await file.current()).cache
+        assert first is not None
+        await first.get("nothing yet")
+        assert first._db is not None
+        rewrite(path, path.read_text().replace("usd_per_mtok_in = 0.1", "usd_per_mtok_in = 0.2"))
+        assert (await file.current()).cache is first
+        rewrite(path, path.read_text().replace("one.sqlite", "two.sqlite"))
+        second = (await file.current()).cache
+        assert second is not None
+        assert second.path.name == "two.sqlite"
+        assert first._db is None
+        rewrite(path, GOOD)
+        assert (await file.current()).cache is None
+        assert second._db is None
+
+    asyncio.run(go())

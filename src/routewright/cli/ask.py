@@ -6,7 +6,7 @@ import asyncio
 import math
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
@@ -55,7 +55,13 @@ def ask(
     opened = load_pool(pool)
     coordinator.check(opened.models)
     request = Query(text, options={"max_tokens": max_tokens} if max_tokens else {})
-    episode = asyncio.run(_run(coordinator, opened, request, value_usd, preset, budget_usd, trace_file, seed))
+    ended: list[Episode] = []
+    try:
+        episode = asyncio.run(
+            _run(coordinator, opened, request, value_usd, preset, budget_usd, trace_file, seed, ended)
+        )
+    except KeyboardInterrupt:
+        _interrupted(ended, trace)
     if trace:
         console.print(_tree(episode))
     console.print(_total(episode, opened.cards, coordinator.about.get("best_single")))
@@ -74,8 +80,9 @@ async def _run(
     budget_usd: float | None,
     trace_file: Path | None,
     seed: int,
+    ended: list[Episode],
 ) -> Episode:
-    """One episode, its answer printed as it comes."""
+    """One episode, its answer printed as it comes. `ended` is given the episode even where it is interrupted."""
     from routewright.episodes.trace import TraceFile
 
     printed: list[str] = []
@@ -90,8 +97,15 @@ async def _run(
 
     async def go(sink: Any) -> Episode:
         cap = math.inf if budget_usd is None else budget_usd
+
+        def keep(state: Any, step: Any, episode: Episode | None) -> None:
+            if sink is not None:
+                sink(state, step, episode)
+            if episode is not None:
+                ended.append(episode)
+
         made: Episode = await coordinator.arun(
-            query, pool, value_usd, cap, preset=preset, seed=seed, on_delta=on_delta, sink=sink
+            query, pool, value_usd, cap, preset=preset, seed=seed, on_delta=on_delta, sink=keep
         )
         return made
 
@@ -108,6 +122,16 @@ async def _run(
     if printed or episode.answer:
         print(flush=True)
     return episode
+
+
+def _interrupted(ended: list[Episode], trace: bool) -> NoReturn:
+    """What had been done when somebody pressed Ctrl-C, and what it may have cost."""
+    print(flush=True)
+    if trace and ended:
+        console.print(_tree(ended[-1]))
+    bill = f"; {_money(ended[-1].cost_usd)} may have been charged" if ended else ""
+    print(f"interrupted{bill}", file=sys.stderr)
+    raise SystemExit(130)
 
 
 def _tree(episode: Episode) -> Any:

@@ -6,6 +6,7 @@ ever added. `replay` folds `transition` over the steps and gives the same episod
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Iterable
 from pathlib import Path
@@ -35,7 +36,7 @@ from routewright.types import (
 
 FORMAT = 1
 _VERBS: dict[str, type[Any]] = {"think": Think, "call": Call, "plan": Plan, "answer": Answer}
-_encode = msgspec.json.Encoder().encode
+_encoder = msgspec.json.Encoder()
 
 
 class TraceFile:
@@ -73,6 +74,23 @@ class TraceFile:
             lines.append(end_line(episode))
         self._file.write(b"".join(line + b"\n" for line in lines))
         self._file.flush()
+
+
+def _encode(facts: dict[str, Any]) -> bytes:
+    """A line. Half a surrogate pair, which UTF-8 has no place for, is written escaped."""
+    try:
+        return _encoder.encode(facts)
+    except UnicodeEncodeError:
+        return json.dumps(msgspec.to_builtins(facts)).encode()
+
+
+def _decode(line: bytes | str) -> Any:
+    try:
+        return msgspec.json.decode(line)
+    except msgspec.DecodeError as error:
+        if "surrogate" not in str(error):
+            raise
+        return json.loads(line)
 
 
 def to_lines(episode: Episode, pool: Iterable[ModelCard] = ()) -> list[bytes]:
@@ -133,7 +151,7 @@ def replay(lines: Iterable[bytes | str]) -> Episode:
     end: dict[str, Any] | None = None
     for number, line in enumerate(lines, 1):
         try:
-            facts = msgspec.json.decode(line)
+            facts = _decode(line)
             event = facts["event"]
             if event == "begin" and state is None:
                 state = _begin(facts)

@@ -2,8 +2,8 @@
 
 The loop that calls it (`routewright.episodes.engine`):
 
-    policy.prepare([query])                       # once an episode; in a worker, if the policy is `blocking`
-    wish = policy.decide([state], rng)[0]         # likewise. Decision: the engine carries it out
+    policy.prepare([query])                       # if it is `blocking`: once an episode, in a worker, as is `decide`
+    wish = policy.decide([state], rng)[0]         # Decision: the engine carries it out
     while isinstance(wish, Generate):             # or Generate: the engine has a model write it, at the policy's cost,
         reply = ...
         wish = policy.parse(reply, state)         # and hands the reply back

@@ -152,8 +152,10 @@ class Pool:
             self.cache.close()
 
 
-def build_pool(config: PoolConfig, keep: Mapping[str, Endpoint] | None = None) -> Pool:
-    """A pool from its configuration; endpoints in `keep` that are configured alike are used again."""
+def build_pool(
+    config: PoolConfig, keep: Mapping[str, Endpoint] | None = None, cache: ResponseCache | None = None
+) -> Pool:
+    """A pool from its configuration; endpoints in `keep` that are configured alike are used again, and so is `cache`."""
     endpoints: dict[str, Endpoint] = {}
     for name, entry in config.providers.items():
         old = (keep or {}).get(name)
@@ -175,7 +177,10 @@ def build_pool(config: PoolConfig, keep: Mapping[str, Endpoint] | None = None) -
         )
         slots = Slots(m.concurrency) if m.concurrency else None
         members[m.name] = Member(card, endpoints[m.provider], m.upstream or m.name, m.fallback, slots)
-    cache = ResponseCache(config.cache.path, config.cache.sampled) if config.cache else None
+    if config.cache is None:
+        cache = None
+    elif cache is None or (cache.path, cache.sampled) != (Path(config.cache.path), config.cache.sampled):
+        cache = ResponseCache(config.cache.path, config.cache.sampled)
     return Pool(members, cache, transcripts=config.transcripts)
 
 
@@ -214,13 +219,15 @@ class PoolFile:
         try:
             config = read_pool(self.path)
             old = {m.endpoint.name: m.endpoint for m in self.pool.members.values()}
-            pool = build_pool(config, old)
+            pool = build_pool(config, old, self.pool.cache)
         except (ConfigError, UnknownName) as error:
             self.error = error
             return self.pool
         self.error = None
         kept = {id(m.endpoint) for m in pool.members.values()}
-        self._config, self.pool = config, pool
+        before, self._config, self.pool = self.pool, config, pool
+        if before.cache is not None and before.cache is not pool.cache:
+            before.cache.close()  # a call in flight opens it again
         for endpoint in old.values():
             if id(endpoint) not in kept:
                 await endpoint.retire()
