@@ -47,6 +47,7 @@ from routewright.types import (
 )
 
 Wish = Decision | Generate
+SUPPORTABLE = ("tools", "images", "json", "n", "logprobs")
 _REMEMBERED = 4096  # forecasts kept between the steps of episodes in flight
 
 
@@ -59,12 +60,15 @@ class Policy(ABC):
 
     `contexts` names what it needs of a
     world: `query` (independent answers, as recorded tables hold) or `transcript` (calls that see earlier replies).
+    `supports` names what a request may ask for and still be served by it: of `SUPPORTABLE`. A gateway serves the rest
+    with one call, and says so.
     """
 
     Config: ClassVar[type[Config]] = NoOptions
     kind: ClassVar[str]
     summary: ClassVar[str]
     contexts: ClassVar[tuple[str, ...]] = ("query",)
+    supports: ClassVar[frozenset[str]] = frozenset()
     forecaster: Forecaster | None = None  # a router's forecasts, for those that use them
 
     @property
