@@ -153,7 +153,8 @@ class Running:
         return await self.service.store.find(trace_id)
 
     def last(self) -> Any:
-        """The newest record of the memory store."""
+        """The newest record of the memory store, once all that has ended is in it."""
+        eventually(lambda: not self.service._ended)
         records = self.service.store._records  # type: ignore[attr-defined]
         return eventually(lambda: next(reversed(list(records.values())), None))
 

@@ -142,6 +142,7 @@ class Pages:
     async def trace(self, request: Request) -> Response:
         """What was done for one request: its own key's, or anybody's for an admin."""
         key, trace_id = self._key(request), request.path_params["trace_id"]
+        self._service.flush()
         record = await self._service.store.find(trace_id) if _is_trace(trace_id) else None
         if record is None or not (key.is_admin or record.key == key.name):
             raise Fault(404, "No such trace is kept here. Expected the trace id of an answer.", "trace_not_found")
@@ -152,6 +153,7 @@ class Pages:
         key = self._key(request)
         body = await body_of(headers_of(request.scope), request.receive, _FEEDBACK_BYTES, 10.0)
         given = _feedback(body)
+        self._service.flush()
         store = self._service.store
         record = await store.find(given.trace_id)
         if record is None or not (key.is_admin or record.key == key.name):
@@ -176,6 +178,7 @@ class Pages:
         """For Prometheus; admins only where there are keys."""
         if not self._key(request).is_admin:
             raise Fault(403, "Metrics are for keys with role = admin.", "forbidden")
+        self._service.flush()
         text = self._service.metrics.text(self._service.store, self._service.endpoints)
         return Response(text, media_type="text/plain; version=0.0.4; charset=utf-8")
 

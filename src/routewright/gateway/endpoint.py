@@ -76,18 +76,20 @@ class Endpoint:
         return asked, key
 
     async def _whole(self, asked: Asked, key: Key, trace_id: str, named: Headers, receive: Receive, send: Send) -> None:
-        work = asyncio.ensure_future(self._service.answer(asked, key, trace_id))
+        task = asyncio.current_task()
+        assert task is not None
         watch = asyncio.ensure_future(gone(receive))
+        watch.add_done_callback(lambda ended: None if ended.cancelled() else task.cancel())
         try:
-            await asyncio.wait({work, watch}, return_when=asyncio.FIRST_COMPLETED)
-            if not work.done():
-                return
-            served = work.result()
+            served = await self._service.answer(asked, key, trace_id)
+            watch.cancel()
+            await answer(send, 200, self._dialect.whole(served), [*named, *served.headers()])
+        except asyncio.CancelledError:
+            if not watch.done() or watch.cancelled():
+                raise  # not because the client has gone
+            task.uncancel()
         finally:
             watch.cancel()
-            await stop(work)
-        body = self._dialect.whole(served)
-        await answer(send, 200, body, [*named, *served.headers()])
 
     async def _stream(
         self, asked: Asked, key: Key, trace_id: str, named: Headers, receive: Receive, send: Send

@@ -119,6 +119,8 @@ class Served:
 
 def header(name: str, value: str) -> tuple[bytes, bytes]:
     """A header of printable ASCII: anything else becomes a question mark, so that nothing can be slipped in."""
+    if len(value) <= 512 and value.isascii() and value.isprintable():
+        return name.encode(), value.encode()
     return name.encode(), "".join(c if " " <= c <= "~" else "?" for c in value[:512]).encode("ascii")
 
 

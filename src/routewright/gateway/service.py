@@ -11,6 +11,7 @@ import asyncio
 import logging
 import math
 import time
+from collections import deque
 from collections.abc import Mapping
 from dataclasses import replace
 
@@ -36,6 +37,7 @@ from routewright.stores.base import Store
 from routewright.types import Answer, Call, Decision, Episode, Query, Reply, Step
 
 CLIENT_GONE = 499
+_MOMENT_S = 0.005  # from an answer to its record
 _POOLS = 256  # sub-pools kept
 _log = logging.getLogger("routewright.gateway")
 
@@ -56,6 +58,7 @@ class Service:
         self.pool, self.coordinators, self.store, self.keyring = pool, dict(coordinators), store, keyring
         self.recorder, self.metrics, self._log_requests = recorder, Metrics(), log_requests
         self._request_s = request_s
+        self._ended: deque[tuple[Served, str, int, bool]] = deque()  # not kept yet
         self._pools: dict[frozenset[str], Pool] = {}
         for name, serving in self.coordinators.items():
             if name in pool.models:
@@ -77,6 +80,8 @@ class Service:
             await key.quota.recall(self.store)
 
     async def aclose(self) -> None:
+        """Keep what has ended, and let go."""
+        self.flush()
         await self.store.aclose()
         await self.pool.aclose()
 
@@ -247,25 +252,34 @@ class Service:
         return fault_of(error)
 
     def _record(self, job: Job, status: int) -> Served:
-        """Keep and count what was done."""
+        """Take the tokens from the key's rate at once; keep and count the rest a moment later, off the answer's path."""
         served = job.served()
-        streamed = job.live is not None
-        self.store.record(self.recorder.record(served, job.key.name, status, streamed))
         usage = served.usage
         job.key.quota.used(usage.tokens_in + usage.tokens_out)
+        if not self._ended:
+            asyncio.get_running_loop().call_later(_MOMENT_S, self.flush)
+        self._ended.append((served, job.key.name, status, job.live is not None))
+        return served
+
+    def flush(self) -> None:
+        """Keep and count the requests that have ended."""
+        while self._ended:
+            self._keep(*self._ended.popleft())
+
+    def _keep(self, served: Served, key: str, status: int, streamed: bool) -> None:
+        self.store.record(self.recorder.record(served, key, status, streamed))
         self.metrics.count(served, status)
         if self._log_requests or status >= 500:
             _log.info(
                 "request %s key=%s model=%s answered_by=%s status=%d cost_usd=%.3g seconds=%.4f",
-                job.trace_id,
-                job.key.name,
-                job.asked.model,
+                served.episode.trace_id,
+                key,
+                served.asked.model,
                 ",".join(served.models),
                 status,
                 served.episode.cost_usd,
                 served.episode.latency_s,
             )
-        return served
 
 
 def _after(before: tuple[Step, ...], job: Job) -> Episode:

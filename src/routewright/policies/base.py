@@ -17,6 +17,7 @@ actions, and run unchanged in the batched recorded world, where they are trained
 
 from __future__ import annotations
 
+import hashlib
 from abc import ABC, abstractmethod
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
@@ -180,17 +181,18 @@ class Forecaster:
     def __init__(self, router: Any) -> None:
         self.router = router
         self.slow = bool(router.encoder.slow)  # an encoder that would hold up the event loop
-        self._kept: OrderedDict[str, tuple[Floats, Floats, Floats, Bools]] = OrderedDict()
+        self._kept: OrderedDict[str | bytes, tuple[Floats, Floats, Floats, Bools]] = OrderedDict()
 
     def forecast(self, queries: Sequence[Query]) -> Forecast:
         """[B, M] in the order of the router's models."""
-        new = {q.text: q for q in queries if q.text not in self._kept}
+        keys = [_key(q.text) for q in queries]
+        new = {key: q for key, q in zip(keys, queries, strict=True) if key not in self._kept}
         if new:
             made = self.router.forecast(list(new.values()))
             allowed = np.ones(made.quality.shape, dtype=bool) if made.allowed is None else made.allowed
-            for i, text in enumerate(new):
-                self._kept[text] = (made.quality[i], made.quality_std[i], made.cost_usd[i], allowed[i])
-        rows = [self._kept[q.text] for q in queries]
+            for i, key in enumerate(new):
+                self._kept[key] = (made.quality[i], made.quality_std[i], made.cost_usd[i], allowed[i])
+        rows = [self._kept[key] for key in keys]
         while len(self._kept) > max(_REMEMBERED, len(queries)):
             self._kept.popitem(last=False)
         quality: Floats = np.stack([row[0] for row in rows])
@@ -198,6 +200,13 @@ class Forecaster:
         cost: Floats = np.stack([row[2] for row in rows])
         may: Bools = np.stack([row[3] for row in rows])
         return Forecast(self.router.models, quality, std, cost, None, None if may.all() else may)
+
+
+def _key(text: str) -> str | bytes:
+    """What a forecast is remembered by: the text, or the digest of a long one, so that no long text is held."""
+    if len(text) <= 256:
+        return text
+    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=20).digest()
 
 
 def certain(actions: Ints) -> tuple[Ints, Floats]:

@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import queue
 import sqlite3
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from dataclasses import astuple, dataclass, fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +63,8 @@ class SQLite(Store):
     def __init__(self, config: Config | None = None, retain_s: float = 0.0) -> None:
         super().__init__(config, retain_s)
         self._path = Path(self.config.path)
-        self._queue: queue.Queue[Record | _Asked | None] = queue.Queue(self.config.queue)
+        self._queue: deque[Record | _Asked | None] = deque()
+        self._wake, self._urgent = threading.Event(), threading.Event()
         self._thread: threading.Thread | None = None
 
     async def open(self) -> None:
@@ -73,11 +74,13 @@ class SQLite(Store):
             self._thread.start()
 
     def record(self, record: Record) -> None:
-        try:
-            self._queue.put_nowait(record)
-        except queue.Full:
+        if len(self._queue) >= self.config.queue:
             self.lost += 1
             self.error = f"{self.config.queue} records wait to be written"
+            return
+        self._queue.append(record)
+        if not self._wake.is_set():  # a wake-up a batch: one a record would make two threads fight for the interpreter
+            self._wake.set()
 
     async def feedback(self, feedback: Feedback) -> bool:
         values = tuple(getattr(feedback, n) for n in ("trace_id", "name", "score", "comment", "key", "at"))
@@ -107,7 +110,7 @@ class SQLite(Store):
     async def aclose(self) -> None:
         thread, self._thread = self._thread, None
         if thread is not None:
-            await asyncio.to_thread(self._queue.put, None)
+            self._put(None)
             await asyncio.to_thread(thread.join)
 
     async def _ask(self, do: Callable[[sqlite3.Connection], Any]) -> Any:
@@ -115,11 +118,13 @@ class SQLite(Store):
         if self._thread is None:
             raise StoreError(f"The store {self._path} is not open. Expected `await store.open()` first.")
         asked = _Asked(do, Future())
-        try:
-            self._queue.put_nowait(asked)
-        except queue.Full:
-            raise StoreError(f"The store {self._path} has fallen behind. Ask again in a moment.") from None
+        self._put(asked)
         return await asyncio.wrap_future(asked.done)
+
+    def _put(self, item: _Asked | None) -> None:
+        self._queue.append(item)
+        self._urgent.set()
+        self._wake.set()
 
     def _prepare(self) -> None:
         try:
@@ -149,7 +154,7 @@ class SQLite(Store):
         swept, open_ = 0.0, True
         while open_:
             batch = self._take()
-            open_ = batch[-1] is not None
+            open_ = None not in batch
             records = [item for item in batch if isinstance(item, Record)]
             answers: list[tuple[_Asked, Any]] = []
             try:
@@ -187,16 +192,15 @@ class SQLite(Store):
             return StoreError(f"The store {self._path} can not be used ({type(error).__name__}: {error}).")
 
     def _take(self) -> list[Record | _Asked | None]:
-        """The next batch: ends at once where somebody waits, or with None at the end."""
-        batch = [self._queue.get()]
-        until = time.monotonic() + _TOGETHER_S
-        while len(batch) < _BATCH and isinstance(batch[-1], Record):
-            try:
-                batch.append(self._queue.get(timeout=max(until - time.monotonic(), 0.001)))
-            except queue.Empty:
-                break
-            if time.monotonic() >= until:
-                break
+        """The next batch: what has come a moment after the first, or at once where somebody waits. None is the end."""
+        self._wake.wait()
+        self._urgent.wait(_TOGETHER_S)
+        self._wake.clear()
+        self._urgent.clear()
+        batch = [self._queue.popleft() for _ in range(min(len(self._queue), _BATCH))]
+        if self._queue:
+            self._urgent.set()
+            self._wake.set()
         return batch
 
     @staticmethod
@@ -225,7 +229,7 @@ def _names() -> str:
 
 
 def _row(record: Record) -> tuple[Any, ...]:
-    row = list(astuple(record))
+    row = [getattr(record, name) for name in _FIELDS]
     row[_FIELDS.index("models")] = msgspec.json.encode(record.models).decode()
     return tuple(row)
 
