@@ -21,6 +21,7 @@ import hashlib
 from abc import ABC, abstractmethod
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any, ClassVar
 
 import numpy as np
@@ -186,15 +187,19 @@ class Forecaster:
     def forecast(self, queries: Sequence[Query]) -> Forecast:
         """[B, M] in the order of the router's models."""
         keys = [_key(q.text) for q in queries]
-        new = {key: q for key, q in zip(keys, queries, strict=True) if key not in self._kept}
+        # Looked up once: slow encoders run in several workers, and one may drop what another has just found.
+        found = {key: row for key in keys if (row := self._kept.get(key)) is not None}
+        new = {key: q for key, q in zip(keys, queries, strict=True) if key not in found}
         if new:
             made = self.router.forecast(list(new.values()))
             allowed = np.ones(made.quality.shape, dtype=bool) if made.allowed is None else made.allowed
             for i, key in enumerate(new):
-                self._kept[key] = (made.quality[i], made.quality_std[i], made.cost_usd[i], allowed[i])
-        rows = [self._kept[key] for key in keys]
+                found[key] = (made.quality[i], made.quality_std[i], made.cost_usd[i], allowed[i])
+                self._kept[key] = found[key]
+        rows = [found[key] for key in keys]
         while len(self._kept) > max(_REMEMBERED, len(queries)):
-            self._kept.popitem(last=False)
+            with suppress(KeyError):
+                self._kept.popitem(last=False)
         quality: Floats = np.stack([row[0] for row in rows])
         std: Floats = np.stack([row[1] for row in rows])
         cost: Floats = np.stack([row[2] for row in rows])
