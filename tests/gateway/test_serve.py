@@ -213,6 +213,15 @@ def test_a_taken_port_is_one_line(tmp_path: Path, cli: Callable[..., Any]) -> No
     assert ran.err.count("\n") == 1
 
 
+def test_a_store_that_can_not_be_opened_is_one_line(tmp_path: Path, cli: Callable[..., Any]) -> None:
+    (tmp_path / "pool.toml").write_text(POOL.format(url="http://127.0.0.1:1"))
+    (tmp_path / "serve.toml").write_text(SERVE)
+    (tmp_path / "served.sqlite").mkdir()
+    ran = cli("serve", tmp_path / "serve.toml")
+    assert (ran.code, ran.err.count("\n")) == (2, 1), ran.err
+    assert "can not be opened" in ran.err
+
+
 def test_the_lab_s_pool_is_served_without_a_file(tmp_path: Path) -> None:
     """Where the package's weights are; where they are not, the error says so."""
     from routewright.errors import PoolError

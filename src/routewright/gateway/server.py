@@ -14,7 +14,8 @@ from pathlib import Path
 import uvicorn
 
 from routewright.errors import ConfigError
-from routewright.gateway.app import build_app
+from routewright.gateway.app import app_of, build_service
+from routewright.gateway.service import Service
 from routewright.gateway.settings import Settings
 
 
@@ -23,9 +24,11 @@ def serve(settings: Settings, base: Path = Path()) -> None:
 
     Raises:
         ConfigError: The address can not be listened on.
+        StoreError: The store can not be opened.
     """
     _log_to_stderr()
-    app = build_app(settings, base)
+    service = build_service(settings, base)
+    app = app_of(service, settings)
     listener = _listen(settings.host, settings.port)
     config = uvicorn.Config(
         app,
@@ -38,10 +41,11 @@ def serve(settings: Settings, base: Path = Path()) -> None:
         backlog=2048,
     )
     with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
-        runner.run(_run(uvicorn.Server(config), listener))
+        runner.run(_run(uvicorn.Server(config), service, listener))
 
 
-async def _run(server: uvicorn.Server, listener: socket.socket) -> None:
+async def _run(server: uvicorn.Server, service: Service, listener: socket.socket) -> None:
+    await service.store.open()  # before the server does, whose own report of a failure is a traceback
     host, port = listener.getsockname()[:2]
     task = asyncio.ensure_future(server.serve(sockets=[listener]))
     while not server.started and not task.done():
