@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 import urllib.request
 from collections.abc import Iterator
 from typing import Any, ClassVar
@@ -235,6 +236,35 @@ def test_a_policy_that_raises_costs_no_answer(served: Running) -> None:
     late = routed(served, "late")
     assert late["models"] == ["plain", "plain"], "what it had done before is charged and told"
     assert late["cost_usd"] == pytest.approx(40e-6)
+
+
+class Slow(Policy):
+    """A policy whose encoder hangs."""
+
+    kind: ClassVar[str] = "slow"
+    summary: ClassVar[str] = "test"
+    blocking = True  # type: ignore[assignment]
+    hang = threading.Event()
+
+    def prepare(self, queries: Any) -> None:
+        self.hang.wait(60)
+
+    def decide(self, states: Any, rng: Any) -> list[Wish]:
+        raise AssertionError("it never gets that far")
+
+
+def test_an_encoder_that_hangs_costs_no_answer(upstream: Upstream) -> None:
+    pool = pool_at(upstream.url, "plain", "second")  # type: ignore[attr-defined]
+    entries = {"slow": {"fallback": "second"}}
+    with gateway(pool, {"slow": Slow()}, {"limits": {"prepare_s": 0.1}}, entries=entries) as served:
+        told = routed(served, "slow")
+        assert (told["model"], told["fallback"]) == ("second", "slow was not ready within 0.1 s")
+        text = "".join(
+            part.choices[0].delta.content or ""
+            for part in served.client().chat.completions.create(model="slow", messages=ASK, stream=True)
+        )
+        assert text == "one two three"
+        Slow.hang.set()
 
 
 @pytest.mark.parametrize(

@@ -68,7 +68,6 @@ def test_no_text_and_no_key_is_kept_or_logged(
     upstream: Upstream, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     path = tmp_path / "kept.sqlite"
-    logging.getLogger("routewright.gateway").propagate = True
     with caplog.at_level(logging.DEBUG), served(upstream, path, Recorder(), keys=[entry("team", TEAM)]) as gate:
         client = gate.client(TEAM).chat.completions
         traces = []

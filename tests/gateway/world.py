@@ -182,7 +182,7 @@ def gateway(
         store or build_store("memory"),
         Keyring(settings.keys),
         recorder or Recorder(),
-        request_s=settings.limits.request_s,
+        limits=settings.limits,
     )
     with listening(app_of(service, settings)) as url:
         yield Running(service, url)

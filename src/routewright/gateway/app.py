@@ -68,7 +68,7 @@ def build_service(settings: Settings, base: Path) -> Service:
     store = build_store(settings.store.kind, options, settings.store.retain_days * 86400)
     recorder = Recorder(settings.store.prompts, redactor(settings.store.redact))
     keyring, log = Keyring(settings.keys), settings.log == "requests"
-    return Service(pool, coordinators, store, keyring, recorder, log, settings.limits.request_s)
+    return Service(pool, coordinators, store, keyring, recorder, log, settings.limits)
 
 
 def build_app(settings: Settings, base: Path = Path()) -> Starlette:

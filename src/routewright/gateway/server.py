@@ -9,6 +9,8 @@ import asyncio
 import logging
 import socket
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import uvicorn
@@ -26,7 +28,6 @@ def serve(settings: Settings, base: Path = Path()) -> None:
         ConfigError: The address can not be listened on.
         StoreError: The store can not be opened.
     """
-    _log_to_stderr()
     service = build_service(settings, base)
     app = app_of(service, settings)
     listener = _listen(settings.host, settings.port)
@@ -40,7 +41,7 @@ def serve(settings: Settings, base: Path = Path()) -> None:
         timeout_graceful_shutdown=max(1, round(settings.limits.drain_s)),
         backlog=2048,
     )
-    with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
+    with _log_to_stderr(), asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
         runner.run(_run(uvicorn.Server(config), service, listener))
 
 
@@ -74,11 +75,17 @@ def _listen(host: str, port: int) -> socket.socket:
     return listener
 
 
-def _log_to_stderr() -> None:
-    log = logging.getLogger("routewright.gateway")
-    if not log.handlers:
-        handler = logging.StreamHandler(sys.stderr)
-        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
-        log.addHandler(handler)
-        log.setLevel(logging.INFO)
-        log.propagate = False
+@contextmanager
+def _log_to_stderr() -> Iterator[None]:
+    """Lines of the gateway's log on standard error, while it serves."""
+    log, handler = logging.getLogger("routewright.gateway"), logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    before = log.level, log.propagate
+    log.addHandler(handler)
+    log.setLevel(logging.INFO)
+    log.propagate = False
+    try:
+        yield
+    finally:
+        log.removeHandler(handler)
+        log.level, log.propagate = before

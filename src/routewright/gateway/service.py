@@ -27,7 +27,7 @@ from routewright.gateway.keys import Key, Keyring
 from routewright.gateway.metrics import Metrics
 from routewright.gateway.records import Recorder
 from routewright.gateway.served import Served
-from routewright.gateway.settings import budget_of
+from routewright.gateway.settings import LimitSettings, budget_of
 from routewright.gateway.streaming import Live
 from routewright.policies.base import Policy
 from routewright.pools.budget import Ledger, SharedLedger
@@ -53,11 +53,12 @@ class Service:
         keyring: Keyring,
         recorder: Recorder,
         log_requests: bool = True,
-        request_s: float = 600.0,
+        limits: LimitSettings | None = None,
     ) -> None:
         self.pool, self.coordinators, self.store, self.keyring = pool, dict(coordinators), store, keyring
         self.recorder, self.metrics, self._log_requests = recorder, Metrics(), log_requests
-        self._request_s = request_s
+        limits = limits or LimitSettings()
+        self._request_s, self._prepare_s = limits.request_s, limits.prepare_s
         self._ended: deque[tuple[Served, str, int, bool]] = deque()  # not kept yet
         self._pools: dict[frozenset[str], Pool] = {}
         for name, serving in self.coordinators.items():
@@ -203,17 +204,32 @@ class Service:
             await self._episode(job, serving.one_call(broken=False))
             return
         try:
+            await self._prepared(job, policy)
             await self._episode(job, policy)
         except (BudgetExceeded, PoolError):
             raise
         except Exception as error:
             if job.live is not None and job.live.began:
                 raise
-            _log.exception("policy %s of %s failed; one call instead", policy.kind, job.coordinator)
-            job.fallback = f"{policy.kind} failed ({type(error).__name__})"
+            if isinstance(error, _NotReady):
+                _log.error("policy %s of %s was not ready in time; one call instead", policy.kind, job.coordinator)
+                job.fallback = f"{policy.kind} was not ready within {self._prepare_s:g} s"
+            else:
+                _log.exception("policy %s of %s failed; one call instead", policy.kind, job.coordinator)
+                job.fallback = f"{policy.kind} failed ({type(error).__name__})"
             before = tuple(job.steps)
             await self._episode(job, serving.one_call(broken=True))
             job.episode = _after(before, job)
+
+    async def _prepared(self, job: Job, policy: Policy) -> None:
+        """Have a slow encoder read the request in a worker, within its deadline; the engine finds it done."""
+        if not policy.blocking:
+            return
+        try:
+            async with asyncio.timeout(self._prepare_s):
+                await asyncio.to_thread(policy.prepare, [job.asked.query])
+        except TimeoutError:
+            raise _NotReady from None
 
     async def _episode(self, job: Job, policy: Policy) -> None:
         job.policy = policy.kind
@@ -280,6 +296,10 @@ class Service:
                 served.episode.cost_usd,
                 served.episode.latency_s,
             )
+
+
+class _NotReady(Exception):
+    """A policy's own preparation took longer than it may."""
 
 
 def _after(before: tuple[Step, ...], job: Job) -> Episode:

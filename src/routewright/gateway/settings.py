@@ -61,6 +61,7 @@ class LimitSettings(Config):
     messages: int = Field(4096, ge=1, description="most messages in a conversation")
     in_flight: int = Field(1024, ge=1, description="requests at once; above, 429 with Retry-After")
     request_s: float = Field(600.0, gt=0, description="longest a request may take, seconds")
+    prepare_s: float = Field(5.0, gt=0, description="longest a slow encoder may read a request, else one call, seconds")
     unread_bytes: int = Field(
         4 * 2**20, ge=1024, description="most bytes a slow reader may leave; above, it is cut off"
     )
