@@ -24,6 +24,7 @@ import numpy as np
 KEY = "benchmark-key-0123456789"
 ROUNDS, CALLS, MANY = 5, 200, 400  # rounds; calls of a round one at a time, and sixteen at a time
 AT_ONCE = 16
+STREAMS = (64, 1000)  # at once, 250 pieces each, 50 a second
 _numbers = itertools.count()
 SIZES = {"1kB": 1_000, "64kB": 64_000}
 
@@ -85,6 +86,9 @@ def _configured(folder: Path, upstream: str, port: int) -> Path:
     router = fit(load(TABLE), "routewright")
     router.save(folder / "router")
     lines = ["[providers.up]", 'kind = "openai"', f'base_url = "{upstream}"', "concurrency = 1000"]
+    lines += ["[providers.paced]", 'kind = "openai"', f'base_url = "{upstream.replace("/v1", "/paced/v1")}"']
+    lines += ["concurrency = 2000", "[[models]]", 'name = "paced"', 'provider = "paced"']
+    lines += ["usd_per_mtok_in = 1", "usd_per_mtok_out = 2"]
     for name in router.models:
         lines += ["[[models]]", f'name = "{name}"', 'provider = "up"', "usd_per_mtok_in = 1", "usd_per_mtok_out = 2"]
     (folder / "pool.toml").write_text("\n".join(lines))
@@ -116,6 +120,7 @@ async def _measure(servers: Servers) -> dict[str, Any]:
             for stream in (False, True):
                 case = f"{size}, {'streamed' if stream else 'whole'}"
                 out[case] = await _case(session, servers, targets, characters, stream)
+        out["paced"] = {f"{n} streams": await _paced(session, servers, n) for n in STREAMS}
     out["memory_mb"] = {name: servers.memory_mb(name) for name in ("relay", "gateway")}
     return out
 
@@ -147,6 +152,18 @@ async def _case(session: Any, servers: Servers, targets: Any, characters: int, s
             "cpu_ms": float(np.median(cpu[name])),
         }
         for name in targets
+    }
+
+
+async def _paced(session: Any, servers: Servers, streams: int) -> dict[str, float]:
+    """Slow streams held at once: the gateway's share of a core, its memory, and how long a stream of 5 s takes."""
+    body, before, began = _body("paced", 200, True), servers.cpu_s("gateway"), time.perf_counter()
+    took = await asyncio.gather(*(_call(session, servers.urls["gateway"], body) for _ in range(streams)))
+    lasted = time.perf_counter() - began
+    return {
+        "p50_s": float(np.median(took)),
+        "cpu_share": (servers.cpu_s("gateway") - before) / lasted,
+        "memory_mb": servers.memory_mb("gateway"),
     }
 
 

@@ -8,6 +8,7 @@ Neither keeps, checks or counts anything: the relay is the least a proxy on uvic
 
 from __future__ import annotations
 
+import asyncio
 import json
 import sys
 from typing import Any
@@ -34,6 +35,7 @@ def streamed() -> list[bytes]:
 
 
 WHOLE, STREAMED = whole(), streamed()
+PACED = [*STREAMED[:1] * 250, *STREAMED[-3:]]  # 250 pieces; below /paced, 50 a second
 JSON = [(b"content-type", b"application/json"), (b"content-length", str(len(WHOLE)).encode())]
 SSE = [(b"content-type", b"text/event-stream")]
 
@@ -66,8 +68,11 @@ async def upstream(scope: Any, receive: Any, send: Any) -> None:
         await send({"type": "http.response.body", "body": WHOLE})
         return
     await send({"type": "http.response.start", "status": 200, "headers": SSE})
-    for part in STREAMED:
+    paced = scope["path"].startswith("/paced")
+    for part in PACED if paced else STREAMED:
         await send({"type": "http.response.body", "body": part, "more_body": True})
+        if paced:
+            await asyncio.sleep(0.02)
     await send({"type": "http.response.body", "body": b""})
 
 
@@ -99,7 +104,9 @@ def main() -> None:
 
     what, port = sys.argv[1], int(sys.argv[2])
     app = upstream if what == "upstream" else relay(sys.argv[3])
-    uvicorn.run(app, port=port, log_level="error", access_log=False, date_header=False, server_header=False)
+    uvicorn.run(
+        app, port=port, log_level="error", access_log=False, date_header=False, server_header=False, backlog=2048
+    )
 
 
 if __name__ == "__main__":
