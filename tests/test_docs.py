@@ -111,9 +111,17 @@ def check_settings(values: dict[str, Any], place: str) -> None:
         build_encoder(settings.encoder.kind, settings.encoder.options)
 
 
+def check_serve(values: dict[str, Any], place: str) -> None:
+    if {"coordinators", "keys", "limits", "store"} & set(values):
+        from routewright.gateway.settings import check_settings
+
+        check_settings(values, place)
+
+
 @pytest.mark.parametrize("block", [b for page in PAGES for b in blocks(page, "toml")], ids=lambda block: block.place)
 def test_toml_blocks_load(block: Block) -> None:
     check_settings(tomllib.loads(block.body), block.place)
+    check_serve(tomllib.loads(block.body), block.place)
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "recipes").rglob("*.toml")), ids=named)

@@ -11,12 +11,15 @@ import typer
 
 from routewright.cli.app import app
 from routewright.encoders import ENCODERS
+from routewright.gateway.settings import CoordinatorEntry, KeyEntry, LimitSettings, Settings, StoreEntry
 from routewright.outcomes import COLUMNS
 from routewright.outcomes.importers import IMPORTERS
+from routewright.policies.base import SUPPORTABLE
 from routewright.policies.table import POLICIES
 from routewright.pools.config import CacheSettings, CallSettings, ModelEntry
 from routewright.pools.providers.table import PROVIDERS
 from routewright.scorers import SCORERS
+from routewright.stores.table import STORES
 from routewright.tasks import METRICS
 
 ROOT = Path(__file__).parents[1]
@@ -82,6 +85,42 @@ def test_every_policy_of_several_calls_has_its_rows(name: str) -> None:
 def test_every_key_of_a_pool_file_has_its_row(title: str, config: Any) -> None:
     stated = [r[0] for r in rows(section(page("reference/pool.md"), title))[1:]]
     assert stated == list(config.model_fields)
+
+
+@pytest.mark.parametrize("name", POLICIES)
+def test_what_a_policy_supports_has_its_row(name: str) -> None:
+    text = section(page("reference/policies.md"), "Policies of several calls")
+    found = re.search(rf"^- `{name}`: (.+)$", text, re.MULTILINE)
+    assert found
+    assert set(found[1].split(", ")) - {"none"} == POLICIES.load(name).supports <= set(SUPPORTABLE)
+
+
+SERVE = [
+    ("File", Settings, {"coordinators", "limits", "store", "keys"}),
+    ("Coordinators", CoordinatorEntry, set()),
+    ("Limits", LimitSettings, set()),
+    ("Store", StoreEntry, {"options"}),
+    ("Keys", KeyEntry, set()),
+    *((f"Store `{name}`", STORES.load(name).Config, set()) for name in STORES),
+]
+
+
+@pytest.mark.parametrize(("title", "config", "apart"), SERVE)
+def test_every_key_of_a_serve_file_has_its_row(title: str, config: Any, apart: set[str]) -> None:
+    found = re.search(rf"^## {re.escape(title)}\n.*?(?=^## |\Z)", page("reference/serve.md"), re.MULTILINE | re.DOTALL)
+    assert found, f"no section {title}"
+    stated = {r[0]: r[1] for r in rows(found[0])[1:]}
+    assert stated == {name: shown(field) for name, field in config.model_fields.items() if name not in apart}
+
+
+def shown(field: Any) -> str:
+    """A default as the page says it; empty where there is none, or where it is empty."""
+    if field.is_required():
+        return ""
+    value = field.get_default(call_default_factory=True)
+    if value is None or value in ("", (), {}):
+        return "none" if value is None else ""
+    return str(value).lower() if isinstance(value, bool) else f"{value:g}" if isinstance(value, float) else str(value)
 
 
 @pytest.mark.parametrize("name", PROVIDERS)

@@ -57,6 +57,10 @@ class PoolError(RoutewrightError):
     """A pool that can not be used: an unknown model in it, a missing key, a provider that can not be set up."""
 
 
+class StoreError(RoutewrightError):
+    """A store that can not be opened, read or written."""
+
+
 class ProviderError(RoutewrightError):
     """A call to a model that failed.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 from typing import Any
 
@@ -74,3 +75,24 @@ def test_a_slow_encoder_never_runs_in_the_event_loop() -> None:
     episode = asyncio.run(run(policy, pool, Query("Twice the sum of 2 and 2?"), 0.01))
     assert len(router.asked) >= 3, [s.decision for s in episode.steps]
     assert threading.get_ident() not in router.threads
+
+
+def test_no_long_text_is_held() -> None:
+    router = Router()
+    made = Forecaster(router)
+    texts = ["short", "long " * 10_000, "long " * 10_000 + "!"]
+    for _ in range(3):
+        assert lengths(made, *texts) == [len(text) for text in texts]
+    assert len(router.asked) == 3
+    assert max(len(key) for key in made._kept) < 300
+
+
+def test_threads_that_push_one_another_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(base, "_REMEMBERED", 2)
+    made = Forecaster(Router())
+
+    def one(i: int) -> list[int]:
+        return lengths(made, "x" * (i % 7), "y" * (i % 5))
+
+    with ThreadPoolExecutor(8) as threads:
+        assert list(threads.map(one, range(2000))) == [[i % 7, i % 5] for i in range(2000)]

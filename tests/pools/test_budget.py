@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from routewright.errors import RoutewrightError
-from routewright.pools.budget import PICO, Ledger, pico
+from routewright.pools.budget import PICO, Ledger, SharedLedger, pico
 
 
 @pytest.mark.parametrize(
@@ -115,3 +115,24 @@ def test_an_overrun_is_kept_apart_and_closes_the_ledger() -> None:
 def test_the_cap_is_rounded_down() -> None:
     assert Ledger(1.9e-12).cap == 1
     assert Ledger(0.1 + 0.2).cap == 3 * PICO // 10
+
+
+def test_a_shared_ledger_draws_on_those_above() -> None:
+    day, month = Ledger(1.0), Ledger(5.0)
+    first, second = SharedLedger(math.inf, [day, month]), SharedLedger(0.7, [day, month])
+    assert (first.remaining_usd, second.remaining_usd) == (1.0, 0.7)
+    hold = first.reserve(0.6)
+    assert hold is not None
+    assert (day.reserved, month.reserved, second.remaining_usd) == (hold.amount, hold.amount, 0.4)
+    assert second.reserve(0.5) is None, "it fits its own cap, not what is left of the day"
+    assert not second.fits(math.inf)
+    assert hold.settle(0.9) == (0.6, pytest.approx(0.3))
+    assert (first.closed, day.closed, month.closed) == (True, False, False)
+    assert (day.spent_usd, month.spent_usd, day.reserved) == (0.6, 0.6, 0)
+    other = second.reserve(0.4)
+    assert other is not None
+    other.release()
+    assert (day.remaining_usd, month.remaining_usd) == (0.4, 4.4)
+    with pytest.raises(RoutewrightError, match="settled twice"):
+        other.settle(0.1)
+    assert SharedLedger(math.inf, []).remaining is None

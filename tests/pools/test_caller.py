@@ -346,6 +346,8 @@ def test_a_reply_is_kept_and_costs_nothing_the_second_time(tmp_path: Path) -> No
         made = [await pool.call(request(), Ledger()) for _ in range(2)]
         other = await pool.call(request(options={"seed": 1}), Ledger())
         sampled = await pool.call(request(options={"temperature": 0.7}), Ledger())
+        for _ in range(2):  # the upstream's own default, which may sample
+            assert not (await pool.call(request(options={"temperature": None}), Ledger())).cached
         await pool.aclose()
         return made[0], made[1], other, sampled
 
@@ -355,7 +357,7 @@ def test_a_reply_is_kept_and_costs_nothing_the_second_time(tmp_path: Path) -> No
     assert second.cost_usd == 0 < first.cost_usd
     assert not other.cached
     assert not sampled.cached
-    assert len(provider.asked) == 3
+    assert len(provider.asked) == 5
 
 
 def test_samples_are_kept_only_if_asked_for(tmp_path: Path) -> None:

@@ -8,11 +8,13 @@ from routewright.cli.ask import ask
 from routewright.cli.collect import collect
 from routewright.cli.demo import demo
 from routewright.cli.evaluate import evaluate
+from routewright.cli.export import export
 from routewright.cli.import_ import import_table
 from routewright.cli.inspect import inspect
 from routewright.cli.lab import lab
 from routewright.cli.policies import policies
 from routewright.cli.route import route
+from routewright.cli.serve import serve
 from routewright.cli.train import train
 
 app = typer.Typer(
@@ -29,6 +31,8 @@ app.command()(evaluate)
 app.command()(train)
 app.command()(route)
 app.command()(ask)
+app.command()(serve)
+app.command()(export)
 app.command()(policies)
 app.command()(demo)
 app.add_typer(lab, name="lab")

@@ -47,6 +47,8 @@ async def run(
     on_delta: OnDelta | None = None,
     sink: Sink | None = None,
     max_steps: int = MAX_STEPS,
+    ledger: Ledger | None = None,
+    trace_id: str = "",
 ) -> Episode:
     """Run one episode.
 
@@ -57,9 +59,12 @@ async def run(
         value_usd: What a right answer is worth, USD per unit of score.
         budget_usd: The most that may be spent; a hard cap on the ledger.
         rng: For policies that explore.
-        on_delta: Given the pieces of the final reply as they come; None says that what came so far is void.
+        on_delta: Given the pieces of the final reply as they come; None says that what came so far is void. It may raise
+            `asyncio.CancelledError`, for readers that can not take anything back: the episode then ends as cancelled.
         sink: Given every step as it is done, and the episode at the end.
         max_steps: After so many the last usable reply is the answer.
+        ledger: Of this episode, where others have a part in it; by default one of `budget_usd` alone.
+        trace_id: 32 hexadecimal digits; random ones by default.
 
     Raises:
         BudgetExceeded: Nothing fits the budget and there is no reply to answer with.
@@ -70,12 +75,12 @@ async def run(
     r = Run(
         policy,
         pool,
-        Ledger(budget_usd),
+        ledger if ledger is not None else Ledger(budget_usd),
         rng if rng is not None else np.random.default_rng(policy.seed) if policy.random else _UNUSED,
         state,
         on_delta,
         sink,
-        os.urandom(16).hex(),
+        trace_id or os.urandom(16).hex(),
         time.perf_counter(),
         max_steps,
     )

@@ -17,6 +17,7 @@ actions, and run unchanged in the batched recorded world, where they are trained
 
 from __future__ import annotations
 
+import hashlib
 import threading
 from abc import ABC, abstractmethod
 from collections import OrderedDict
@@ -48,6 +49,7 @@ from routewright.types import (
 )
 
 Wish = Decision | Generate
+SUPPORTABLE = ("tools", "images", "json", "n", "logprobs")
 _REMEMBERED = 4096  # forecasts kept between the steps of episodes in flight
 _Row = tuple[Floats, Floats, Floats, Bools]  # of one text: quality, its deviation, cost, allowed; each [M]
 
@@ -61,12 +63,15 @@ class Policy(ABC):
 
     `contexts` names what it needs of a
     world: `query` (independent answers, as recorded tables hold) or `transcript` (calls that see earlier replies).
+    `supports` names what a request may ask for and still be served by it: of `SUPPORTABLE`. A gateway serves the rest
+    with one call, and says so.
     """
 
     Config: ClassVar[type[Config]] = NoOptions
     kind: ClassVar[str]
     summary: ClassVar[str]
     contexts: ClassVar[tuple[str, ...]] = ("query",)
+    supports: ClassVar[frozenset[str]] = frozenset()
     forecaster: Forecaster | None = None  # a router's forecasts, for those that use them
 
     @property
@@ -178,31 +183,39 @@ class Forecaster:
     def __init__(self, router: Any) -> None:
         self.router = router
         self.slow = bool(router.encoder.slow)  # an encoder that would hold up the event loop
-        self._kept: OrderedDict[str, _Row] = OrderedDict()  # those asked for last are at the end
+        self._kept: OrderedDict[str | bytes, _Row] = OrderedDict()  # those asked for last are at the end
         self._lock = threading.Lock()
 
     def forecast(self, queries: Sequence[Query]) -> Forecast:
         """[B, M] in the order of the router's models."""
+        keys = [_key(q.text) for q in queries]
         with self._lock:
-            known = {q.text: self._kept[q.text] for q in queries if q.text in self._kept}
-        new = {q.text: q for q in queries if q.text not in known}
+            known = {key: self._kept[key] for key in keys if key in self._kept}
+        new = {key: q for key, q in zip(keys, queries, strict=True) if key not in known}
         if new:
             made = self.router.forecast(list(new.values()))
             allowed = np.ones(made.quality.shape, dtype=bool) if made.allowed is None else made.allowed
-            for i, text in enumerate(new):
-                known[text] = (made.quality[i], made.quality_std[i], made.cost_usd[i], allowed[i])
+            for i, key in enumerate(new):
+                known[key] = (made.quality[i], made.quality_std[i], made.cost_usd[i], allowed[i])
         with self._lock:
-            for text, row in known.items():
-                self._kept[text] = row
-                self._kept.move_to_end(text)
+            for key, row in known.items():
+                self._kept[key] = row
+                self._kept.move_to_end(key)
             while len(self._kept) > _REMEMBERED:
                 self._kept.popitem(last=False)
-        rows = [known[q.text] for q in queries]
+        rows = [known[key] for key in keys]
         quality: Floats = np.stack([row[0] for row in rows])
         std: Floats = np.stack([row[1] for row in rows])
         cost: Floats = np.stack([row[2] for row in rows])
         may: Bools = np.stack([row[3] for row in rows])
         return Forecast(self.router.models, quality, std, cost, None, None if may.all() else may)
+
+
+def _key(text: str) -> str | bytes:
+    """What a forecast is remembered by: the text, or the digest of a long one, so that no long text is held."""
+    if len(text) <= 256:
+        return text
+    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=20).digest()
 
 
 def certain(actions: Ints) -> tuple[Ints, Floats]:

@@ -47,6 +47,7 @@ class Cascade(ArrayPolicy):
     """Ordered calls until the replies agree, or are likely right."""
 
     kind = "cascade"
+    supports = frozenset({"images", "json"})
     summary = "asks cheap models first and goes on until two replies agree or the answer is likely right"
 
     class Config(config.Config):

@@ -24,6 +24,7 @@ class Mixture(Policy):
     """Propose by several, aggregate by one."""
 
     kind = "mixture"
+    supports = frozenset({"images"})
     summary = "several models propose side by side, one writes the answer from their replies"
     contexts: ClassVar[tuple[str, ...]] = ("query", "transcript")
 

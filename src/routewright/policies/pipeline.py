@@ -24,6 +24,7 @@ class Pipeline(Policy):
     """These models in this order: the first answers, each further one refines what there is."""
 
     kind = "pipeline"
+    supports = frozenset({"images", "json"})
     summary = "a fixed sequence of models, each improving on the replies before it"
     contexts: ClassVar[tuple[str, ...]] = ("query", "transcript")
 

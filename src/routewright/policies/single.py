@@ -14,7 +14,7 @@ from pydantic import Field
 
 from routewright import config
 from routewright.errors import UnknownName
-from routewright.policies.base import ArrayPolicy, Wish, answer_last
+from routewright.policies.base import SUPPORTABLE, ArrayPolicy, Wish, answer_last
 from routewright.policies.observe import Observation
 from routewright.types import Answer, Call, Decision, Floats, Forecast, Ints, State
 
@@ -23,6 +23,7 @@ class Single(ArrayPolicy):
     """One call, chosen by a scorer's forecast or by name."""
 
     kind = "single"
+    supports = frozenset(SUPPORTABLE)
     summary = "one call to the model that the scorer chooses; the next best if it fails"
 
     class Config(config.Config):

@@ -30,6 +30,7 @@ class Vote(ArrayPolicy):
     """Plurality of k replies."""
 
     kind = "vote"
+    supports = frozenset({"images", "json"})
     summary = "asks k models (or one k times) side by side and takes the majority"
 
     class Config(config.Config):

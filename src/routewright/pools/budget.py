@@ -15,6 +15,7 @@ Not here: what a call can cost at most (`bounds.py`).
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 from routewright.errors import RoutewrightError
 
@@ -117,3 +118,47 @@ class Ledger:
         """What could still be reserved."""
         left = self.remaining
         return math.inf if left is None else left / PICO
+
+
+class SharedLedger(Ledger):
+    """The ledger of one episode that draws on others as well: a key's day, a key's month.
+
+    What it reserves is reserved in every one of them, what it books is booked there: each holds *spent + reserved <= cap*,
+    whatever runs beside it. Those above are never closed by an overrun: it is this episode that ends.
+    """
+
+    __slots__ = ("above",)
+
+    def __init__(self, budget_usd: float, above: Sequence[Ledger]) -> None:
+        super().__init__(budget_usd)
+        self.above = tuple(above)
+        caps = [left for ledger in (self, *self.above) if (left := ledger.remaining) is not None]
+        self.cap = min(caps) if caps else None
+
+    def fits_pico(self, amount: int | None) -> bool:
+        return super().fits_pico(amount) and all(ledger.fits_pico(amount) for ledger in self.above)
+
+    def reserve_pico(self, amount: int | None) -> Hold | None:
+        if not self.fits_pico(amount):
+            return None
+        hold = _SharedHold(self, amount or 0)
+        self.reserved += hold.amount
+        hold.above = [made for ledger in self.above if (made := ledger.reserve_pico(amount)) is not None]
+        return hold
+
+    @property
+    def remaining(self) -> int | None:
+        left = [one for one in (super().remaining, *(ledger.remaining for ledger in self.above)) if one is not None]
+        return min(left) if left else None
+
+
+class _SharedHold(Hold):
+    """A reservation that stands in several ledgers."""
+
+    __slots__ = ("above",)
+    above: list[Hold]
+
+    def _close(self, charged: int) -> None:
+        super()._close(charged)
+        for hold in self.above:
+            hold._close(min(charged, hold.amount))

@@ -31,7 +31,8 @@ class ResponseCache:
 
     def key(self, endpoint: str, ask: Ask) -> str | None:
         """64 hexadecimal digits that name the call; None if it is not to be kept."""
-        if not self.sampled and (ask.sample or ask.options.get("temperature") not in (None, 0)):
+        warmth = ask.options.get("temperature", 0)  # None is the upstream's own default, which may sample
+        if not self.sampled and (ask.sample or warmth != 0):
             return None
         what = [endpoint, ask.model, list(ask.messages), ask.max_tokens, dict(ask.options), ask.stop, ask.sample]
         return hashlib.sha256(as_json(what)).hexdigest()

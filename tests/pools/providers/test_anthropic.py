@@ -128,7 +128,7 @@ def test_options() -> None:
 
 @pytest.mark.parametrize(
     ("options", "temperature"),
-    [({}, 0.0), ({"sample": 2}, 1.0), ({"greedy": False}, None), ({"top_p": 0.9}, None), ({"temperature": 0.3, "sample": 2}, 0.3),
+    [({}, 0.0), ({"temperature": None}, None), ({"temperature": None, "sample": 2}, 1.0), ({"sample": 2}, 1.0), ({"greedy": False}, None), ({"top_p": 0.9}, None), ({"temperature": 0.3, "sample": 2}, 0.3),
      ({"thinking": {"type": "enabled", "budget_tokens": 1024}}, None)],
 )  # fmt: skip
 def test_temperature(options: dict[str, Any], temperature: float | None) -> None:

@@ -117,6 +117,33 @@ def test_all_choices_are_kept() -> None:
     ]
 
 
+def test_log_probabilities_are_joined_and_shown() -> None:
+    def sure(word: str) -> dict[str, Any]:
+        return {"content": [{"token": word, "logprob": -0.5}], "refusal": None}
+
+    assembler = Assembler()
+    shown = [assembler.add(Chunk([Piece({"content": word}, logprobs=sure(word))])) for word in ("a", "b")]
+    shown.append(assembler.add(Chunk([Piece({"content": "other"}, "stop", index=1)])))
+    shown.append(assembler.add(Chunk([Piece({}, "stop")])))
+    assert [None if one is None else (one.text, len(one.choices)) for one in shown] == [
+        ("a", 1),
+        ("b", 1),
+        ("", 1),
+        None,
+    ]
+    assert shown[2] is not None
+    assert shown[2].choices[0]["finish_reason"] == "stop"
+    done = assembler.completion()
+    assert (done.text, done.message is not None) == ("ab", True)
+    first, second = done.message["choices"]  # type: ignore[index]
+    assert [t["token"] for t in first["logprobs"]["content"]] == ["a", "b"]
+    assert "logprobs" not in second
+    one = whole({"choices": [{"message": {"content": "a"}, "finish_reason": "stop", "logprobs": sure("a")}]})
+    assert one.message is not None
+    assert one.message["choices"][0]["logprobs"] == sure("a")
+    assert assembler.size > 2, "what is held is counted"
+
+
 @pytest.mark.parametrize(
     ("usage", "expected"),
     [
@@ -269,6 +296,8 @@ def test_samples_differ() -> None:
         return {key: made[key] for key in ("temperature", "seed") if key in made}
 
     assert body(0) == {"temperature": 0}
+    assert body(0, temperature=None) == {}, "the upstream's own default"
+    assert body(2, temperature=None) == {"temperature": 1.0, "seed": 2}
     assert body(2) == {"temperature": 1.0, "seed": 2}
     assert body(2, seed=9) == {"temperature": 1.0, "seed": 2}
     assert body(2, temperature=0.3, seed=9) == {"temperature": 0.3, "seed": 9}

@@ -89,6 +89,8 @@ def body_of(ask: Ask, stream: bool, greedy: bool) -> dict[str, Any]:
     temperature = options.get("temperature")
     if temperature is not None:
         body["temperature"] = min(temperature, 1.0)
+    elif not ask.sample and "temperature" in options:
+        pass  # None: the upstream's own default
     elif greedy and body.get("top_p") is None and not body.get("thinking"):  # the API refuses it beside these
         body["temperature"] = 1.0 if ask.sample else 0.0
     if stream:

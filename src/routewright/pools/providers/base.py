@@ -48,10 +48,15 @@ class Ask:
 
 @dataclass(frozen=True, slots=True)
 class Delta:
-    """A piece of a streamed reply; `raw` is the upstream's own delta where it holds more than text (tool calls)."""
+    """A piece of a streamed reply; `raw` is the upstream's own delta where it holds more than text (tool calls).
+
+    `choices` are the upstream's own choices of this piece where they hold more than the first one's delta: further
+    choices (`n` > 1), log probabilities.
+    """
 
     text: str
     raw: Mapping[str, Any] | None = None
+    choices: tuple[Mapping[str, Any], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -86,7 +86,7 @@ class LiteLLM(Provider):
             raise self._fault(error, key) from None
         found = _plain(reply)
         choices = [
-            Choice(_message(c.get("message")), c.get("finish_reason"), c.get("index"))
+            Choice(_message(c.get("message")), c.get("finish_reason"), c.get("index"), c.get("logprobs"))
             for c in found.get("choices") or ()
         ]
         return completion_of(Whole(choices, found.get("model"), _usage(found.get("usage"))), self.name)
@@ -206,6 +206,7 @@ def _plain(found: Any) -> dict[str, Any]:
 
 def _chunk(found: Mapping[str, Any]) -> Chunk:
     pieces = [
-        Piece(_message(c.get("delta")), c.get("finish_reason"), c.get("index")) for c in found.get("choices") or ()
+        Piece(_message(c.get("delta")), c.get("finish_reason"), c.get("index"), c.get("logprobs"))
+        for c in found.get("choices") or ()
     ]
     return Chunk(pieces, found.get("model"), _usage(found.get("usage")))

@@ -79,7 +79,9 @@ class Local(Provider):
 
     async def stream(self, ask: Ask) -> AsyncGenerator[Delta | Completion, None]:
         """Pieces as they come, then the whole."""
-        body = encode(chat_body(ask, stream=True), self.name)
+        asked = chat_body(ask, stream=True)
+        asked.setdefault("temperature", 0)  # in this process the default is ours: the greedy answer
+        body = encode(asked, self.name)
         loop, stop = asyncio.get_running_loop(), threading.Event()
         came: asyncio.Queue[bytes | BaseException | None] = asyncio.Queue()
 

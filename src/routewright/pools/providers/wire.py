@@ -4,8 +4,9 @@ Not here: how the bytes come (`http.py`, or a library in this process). Called b
 `litellm.py`. Fields that nobody asked for are passed over; a reply's `message` is kept as it came.
 
 `Completion.message` is set where a reply holds more than a role and a text: tool calls, a refusal, reasoning. For a
-request with `n` > 1 it is the first choice's message, and `message["choices"]` lists all of them as
-`{"index", "message", "finish_reason"}`. Text and deltas are the first choice's.
+request with `n` > 1, or for log probabilities, it is the first choice's message, and `message["choices"]` lists all of
+them as `{"index", "message", "finish_reason", "logprobs"}`. Text and deltas are the first choice's; a delta that holds more
+than that (another choice, log probabilities) has the upstream's own choices beside it.
 
 Source: the OpenAI API reference, chat completions, objects `chat.completion` and `chat.completion.chunk`.
 """
@@ -35,6 +36,7 @@ class Choice(msgspec.Struct):
     message: dict[str, Any] | None = None
     finish_reason: Any = None
     index: Any = 0
+    logprobs: Any = None
 
 
 class Whole(msgspec.Struct):
@@ -52,6 +54,7 @@ class Piece(msgspec.Struct):
     delta: dict[str, Any] | None = None
     finish_reason: Any = None
     index: Any = 0
+    logprobs: Any = None
 
 
 class Chunk(msgspec.Struct):
@@ -74,16 +77,19 @@ def chat_body(
     """A request: its options untouched but for what the call itself says.
 
     Where the options name no temperature, the greedy answer (`sample` 0) is asked for with temperature 0 if `greedy`,
-    and a further sample with temperature 1 and its number as the seed, so that samples differ.
+    and a further sample with temperature 1 and its number as the seed, so that samples differ. A temperature of None is
+    the upstream's own default: none is sent.
     """
     body = {key: value for key, value in ask.options.items() if key not in _OURS}
     body.update({"model": ask.model, "messages": ask.messages, limit: ask.max_tokens})
     if ask.stop:
         body["stop"] = list(ask.stop)
     if body.get("temperature") is None:
+        given = "temperature" in body
+        body.pop("temperature", None)
         if ask.sample:
             body.update(temperature=1.0, seed=ask.sample)
-        elif greedy:
+        elif greedy and not given:
             body["temperature"] = 0
     if stream:
         body["stream"] = True
@@ -131,10 +137,19 @@ def completion_of(whole: Whole, where: str) -> Completion:
     if not whole.choices or message is None:
         raise malformed(where, "the reply has no choices")
     more: dict[str, Any] | None = message if has_more(message) else None
-    if len(whole.choices) > 1:
-        more = {**message, CHOICES: msgspec.to_builtins(whole.choices)}
+    if len(whole.choices) > 1 or first.logprobs is not None:
+        choices = [
+            _choice(c.index if is_count(c.index) else 0, c.message, c.finish_reason, c.logprobs) for c in whole.choices
+        ]
+        more = {**message, CHOICES: choices}
     text = text_of(message.get("content"))
     return Completion(text, usage_of(whole.usage), finish_of(first.finish_reason, message), more, name_of(whole.model))
+
+
+def _choice(index: int, message: Mapping[str, Any] | None, finish: Any, logprobs: Any) -> dict[str, Any]:
+    """One of several choices; log probabilities only where there are any."""
+    made = {"index": index, "message": message, "finish_reason": finish}
+    return made if logprobs is None else {**made, "logprobs": logprobs}
 
 
 def has_more(message: Mapping[str, Any]) -> bool:
@@ -203,7 +218,7 @@ class Assembler:
 
     def add(self, chunk: Chunk) -> Delta | None:
         """Take a chunk in."""
-        shown = None
+        shown, text_too, more = None, "", False
         self._model = name_of(chunk.model) or self._model
         self._usage = usage_of(chunk.usage) or self._usage  # some report a running count; the last one is the whole
         for piece in chunk.choices or ():
@@ -218,7 +233,16 @@ class Assembler:
                 text, size = self._held[index].add(piece.delta)
                 self.size += size
                 if index == 0 and (text or has_more(piece.delta)):
-                    shown = Delta(text, piece.delta if has_more(piece.delta) else None)
+                    shown, text_too = Delta(text, piece.delta if has_more(piece.delta) else None), text
+            if piece.logprobs is not None:
+                self.size += self._held[index].add_logprobs(piece.logprobs)
+            more |= index > 0 or piece.logprobs is not None
+        if more:
+            raw = tuple(
+                {"index": p.index, "delta": p.delta or {}, "logprobs": p.logprobs, "finish_reason": p.finish_reason}
+                for p in chunk.choices or ()
+            )
+            return Delta(text_too, None if shown is None else shown.raw, raw)
         return shown
 
     @property
@@ -231,10 +255,9 @@ class Assembler:
         first = self._held.get(0) or _Held()
         message = first.message()
         more: dict[str, Any] | None = message if has_more(message) else None
-        if len(self._held) > 1:
+        if len(self._held) > 1 or first.logprobs is not None:
             held = sorted(self._held.items())
-            choices = [{"index": i, "message": one.message(), "finish_reason": one.finish} for i, one in held]
-            more = {**message, CHOICES: choices}
+            more = {**message, CHOICES: [_choice(i, one.message(), one.finish, one.logprobs) for i, one in held]}
         return Completion("".join(first.text), self._usage, finish_of(first.finish, message), more, self._model)
 
 
@@ -246,6 +269,7 @@ class _Held:
         self.calls: dict[int, _HeldCall] = {}
         self.words: dict[str, list[str]] = {}  # refusal, reasoning ...: strings that grow
         self.other: dict[str, Any] = {}
+        self.logprobs: dict[str, Any] | None = None
         self.finish: Any = None
 
     def add(self, delta: Mapping[str, Any]) -> tuple[str, int]:
@@ -270,6 +294,20 @@ class _Held:
                 self.other[key] = value
                 size += _NEW
         return text, size
+
+    def add_logprobs(self, part: Any) -> int:
+        """Join log probabilities, which come token by token in lists; returns how much was added, characters."""
+        if not isinstance(part, Mapping):
+            return 0
+        self.logprobs = held = self.logprobs or {}
+        size = 0
+        for key, value in part.items():
+            if isinstance(value, list) and isinstance(held.get(key), list):
+                held[key].extend(value)
+            elif value is not None or key not in held:
+                held[key] = list(value) if isinstance(value, list) else value
+            size += _NEW * len(value) if isinstance(value, list) else _NEW
+        return size
 
     def _add_call(self, part: Mapping[str, Any]) -> int:
         index = part.get("index")

@@ -1,0 +1,113 @@
+"""What stands behind and beside the gateway in `gateway.py`: an upstream that answers at once, and a bare relay to it.
+
+    python -m benchmarks.gateway_upstream upstream PORT
+    python -m benchmarks.gateway_upstream relay PORT UPSTREAM_URL
+
+Neither keeps, checks or counts anything: the relay is the least a proxy on uvicorn and aiohttp can do.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from typing import Any
+
+WORDS, FRAMES = "word " * 120, 24
+
+
+def whole() -> bytes:
+    """A reply of some 0.8 kB."""
+    choice = {"index": 0, "message": {"role": "assistant", "content": WORDS}, "finish_reason": "stop"}
+    usage = {"prompt_tokens": 200, "completion_tokens": 120, "total_tokens": 320}
+    return json.dumps(
+        {"id": "u", "object": "chat.completion", "model": "u", "choices": [choice], "usage": usage}
+    ).encode()
+
+
+def streamed() -> list[bytes]:
+    """A reply of 24 chunks, and its usage."""
+    pieces: list[Any] = [{"index": 0, "delta": {"content": "word " * 5}, "finish_reason": None}] * FRAMES
+    pieces.append({"index": 0, "delta": {}, "finish_reason": "stop"})
+    chunks: list[Any] = [{"id": "u", "object": "chat.completion.chunk", "model": "u", "choices": [p]} for p in pieces]
+    chunks.append({"choices": [], "usage": {"prompt_tokens": 200, "completion_tokens": 120, "total_tokens": 320}})
+    return [b"data: " + json.dumps(c).encode() + b"\n\n" for c in chunks] + [b"data: [DONE]\n\n"]
+
+
+WHOLE, STREAMED = whole(), streamed()
+PACED = [*STREAMED[:1] * 250, *STREAMED[-3:]]  # 250 pieces; below /paced, 50 a second
+JSON = [(b"content-type", b"application/json"), (b"content-length", str(len(WHOLE)).encode())]
+SSE = [(b"content-type", b"text/event-stream")]
+
+
+async def body_of(receive: Any) -> bytes:
+    parts = []
+    while True:
+        message = await receive()
+        parts.append(message.get("body", b""))
+        if not message.get("more_body"):
+            return b"".join(parts)
+
+
+async def lifespan(receive: Any, send: Any) -> None:
+    while True:
+        kind = (await receive())["type"]
+        await send({"type": f"{kind}.complete"})
+        if kind == "lifespan.shutdown":
+            return
+
+
+async def upstream(scope: Any, receive: Any, send: Any) -> None:
+    """Answers at once, streamed where the body asks for it."""
+    if scope["type"] != "http":
+        await lifespan(receive, send)
+        return
+    body = await body_of(receive)
+    if b'"stream":true' not in body.replace(b" ", b""):
+        await send({"type": "http.response.start", "status": 200, "headers": JSON})
+        await send({"type": "http.response.body", "body": WHOLE})
+        return
+    await send({"type": "http.response.start", "status": 200, "headers": SSE})
+    paced = scope["path"].startswith("/paced")
+    for part in PACED if paced else STREAMED:
+        await send({"type": "http.response.body", "body": part, "more_body": True})
+        if paced:
+            await asyncio.sleep(0.02)
+    await send({"type": "http.response.body", "body": b""})
+
+
+def relay(url: str) -> Any:
+    """Passes bodies on, and back as they come."""
+    import aiohttp
+
+    held: dict[str, aiohttp.ClientSession] = {}
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] != "http":
+            await lifespan(receive, send)
+            return
+        body = await body_of(receive)
+        if "session" not in held:
+            held["session"] = aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0))
+        async with held["session"].post(url, data=body, headers={"content-type": "application/json"}) as answer:
+            kind = answer.headers["content-type"].encode()
+            await send({"type": "http.response.start", "status": answer.status, "headers": [(b"content-type", kind)]})
+            async for part in answer.content.iter_any():
+                await send({"type": "http.response.body", "body": part, "more_body": True})
+        await send({"type": "http.response.body", "body": b""})
+
+    return app
+
+
+def main() -> None:
+    import uvicorn
+
+    what, port = sys.argv[1], int(sys.argv[2])
+    app = upstream if what == "upstream" else relay(sys.argv[3])
+    uvicorn.run(
+        app, port=port, log_level="error", access_log=False, date_header=False, server_header=False, backlog=2048
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,129 @@
+"""A request as the gateway understands it, whatever dialect it came in.
+
+Not here: reading one (`dialects/`), answering it (`service.py`).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from routewright.episodes.engine import MAX_STEPS
+from routewright.episodes.legal import needs_of
+from routewright.gateway.faults import bad
+from routewright.types import Query
+
+HEADER = "x-routewright-"
+_FIELDS = ("value_usd", "budget_usd", "allow", "deny", "max_steps", "explain")
+
+
+@dataclass(frozen=True, slots=True)
+class Routing:
+    """What a client says about how its request is to be served; None and empty: what is configured."""
+
+    value_usd: float | None = None
+    budget_usd: float | None = None
+    allow: tuple[str, ...] = ()
+    deny: tuple[str, ...] = ()
+    max_steps: int = MAX_STEPS
+    explain: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A request: the model or coordinator, the conversation, and how the answer is to come."""
+
+    model: str
+    query: Query
+    routing: Routing
+    stream: bool = False
+    include_usage: bool = False
+
+    @property
+    def needs(self) -> frozenset[str]:
+        """What it asks of a policy, of `routewright.policies.base.SUPPORTABLE`."""
+        options = self.query.options
+        needs = set(needs_of(self.query))
+        if (options.get("n") or 1) > 1:
+            needs.add("n")
+        if options.get("logprobs"):
+            needs.add("logprobs")
+        return frozenset(needs)
+
+
+def routing_of(body: Any, headers: Mapping[str, str]) -> Routing:
+    """The `routing` object of a body, and headers `x-routewright-value-usd` and so on for what it leaves out.
+
+    In headers, lists are separated by commas, and `explain` is true or false. `Fault` of status 400 for anything else.
+    """
+    if body is not None and not isinstance(body, Mapping):
+        raise bad("routing is no object. Expected fields " + ", ".join(_FIELDS) + ".", "routing")
+    given = dict(body or {})
+    for name in given:
+        if name not in _FIELDS:
+            raise bad(f"routing has no field {name[:60]!r}. Known: {', '.join(_FIELDS)}.", "routing")
+    if headers:
+        for name in _FIELDS:
+            text = headers.get(HEADER + name.replace("_", "-"))
+            if text is not None and given.get(name) is None:
+                given[name] = _of_header(name, text)
+    if not given:
+        return _NOTHING
+    return Routing(
+        _usd(given, "value_usd"),
+        _usd(given, "budget_usd"),
+        _names(given, "allow"),
+        _names(given, "deny"),
+        _steps(given),
+        _flag(given, "explain"),
+    )
+
+
+_NOTHING = Routing()
+
+
+def _of_header(name: str, text: str) -> Any:
+    if name in ("allow", "deny"):
+        return [part.strip() for part in text.split(",") if part.strip()]
+    if name == "explain":
+        return {"true": True, "1": True, "false": False, "0": False}.get(text.strip().lower(), text)
+    try:
+        return int(text) if name == "max_steps" else float(text)
+    except ValueError:
+        return text
+
+
+def _usd(given: Mapping[str, Any], name: str) -> float | None:
+    value = given.get(name)
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value) or value < 0:
+        raise bad(f"routing.{name} is no amount. Expected a number of USD, 0 or more.", f"routing.{name}")
+    return float(value)
+
+
+def _names(given: Mapping[str, Any], name: str) -> tuple[str, ...]:
+    value = given.get(name)
+    if value is None:
+        return ()
+    if not isinstance(value, list) or not all(isinstance(one, str) for one in value):
+        raise bad(f"routing.{name} is no list of names. Expected models of the pool.", f"routing.{name}")
+    return tuple(value)
+
+
+def _steps(given: Mapping[str, Any]) -> int:
+    value = given.get("max_steps")
+    if value is None:
+        return MAX_STEPS
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= MAX_STEPS:
+        raise bad(f"routing.max_steps is out of range. Expected 1 to {MAX_STEPS}.", "routing.max_steps")
+    return value
+
+
+def _flag(given: Mapping[str, Any], name: str) -> bool:
+    value = given.get(name)
+    if value is not None and not isinstance(value, bool):
+        raise bad(f"routing.{name} is neither true nor false.", f"routing.{name}")
+    return bool(value)

@@ -1,0 +1,12 @@
+"""The dialects by name; importing one happens on use."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from routewright.registry import Table
+
+if TYPE_CHECKING:
+    from routewright.gateway.dialects.base import Dialect
+
+DIALECTS: Table[type[Dialect]] = Table("dialect", {"chat": "routewright.gateway.dialects.chat:Chat"})

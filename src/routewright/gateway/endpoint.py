@@ -1,0 +1,204 @@
+"""One dialect on one path: from an ASGI request to its answer, streamed or not.
+
+In this order: room (429 when too many are in flight), key (401), body (413, 408), request (400), model (404), limits (429),
+answer. While the answer is made the connection is watched: a client that goes away cancels its calls upstream.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import os
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from typing import Any, TypeAlias
+
+from routewright.gateway.asked import HEADER, Asked
+from routewright.gateway.dialects.base import Dialect, Frames
+from routewright.gateway.faults import Fault
+from routewright.gateway.keys import Key
+from routewright.gateway.served import Served, header
+from routewright.gateway.service import CLIENT_GONE, Service
+from routewright.gateway.settings import LimitSettings
+from routewright.gateway.streaming import Live
+
+Message: TypeAlias = MutableMapping[str, Any]
+Receive: TypeAlias = Callable[[], Awaitable[Message]]
+Send: TypeAlias = Callable[[Message], Awaitable[None]]
+Headers: TypeAlias = list[tuple[bytes, bytes]]
+
+_BEAT_S = 15.0  # between comments that keep an idle stream open
+_JSON = (b"content-type", b"application/json")
+_SSE: Headers = [
+    (b"content-type", b"text/event-stream; charset=utf-8"),
+    (b"cache-control", b"no-cache"),
+    (b"x-accel-buffering", b"no"),
+]
+
+
+class Endpoint:
+    """An ASGI application for the path of one dialect."""
+
+    def __init__(self, service: Service, dialect: Dialect, limits: LimitSettings) -> None:
+        self._service, self._dialect, self._limits = service, dialect, limits
+        self.in_flight = 0
+
+    async def __call__(self, scope: Mapping[str, Any], receive: Receive, send: Send) -> None:
+        trace_id = os.urandom(16).hex()
+        named = [header("x-request-id", trace_id), header(HEADER + "trace-id", trace_id)]
+        try:
+            if self.in_flight >= self._limits.in_flight:
+                raise Fault(429, "Too many requests are being served. Come again in a second.", "busy", None, 1.0)
+            self.in_flight += 1
+            self._service.metrics.in_flight.inc()
+            try:
+                asked, key = await self._read(scope, receive)
+                if asked.stream:
+                    await self._stream(asked, key, trace_id, named, receive, send)
+                else:
+                    await self._whole(asked, key, trace_id, named, receive, send)
+            finally:
+                self.in_flight -= 1
+                self._service.metrics.in_flight.dec()
+        except Fault as fault:
+            await self._refuse(fault, named, send)
+
+    async def _read(self, scope: Mapping[str, Any], receive: Receive) -> tuple[Asked, Key]:
+        try:
+            headers = headers_of(scope)
+            key = self._service.keyring.find(headers.get("authorization", ""))
+            body = await body_of(headers, receive, self._limits.body_bytes, self._limits.body_s)
+            asked = self._dialect.read(body, headers, self._limits.messages)
+            self._service.check(asked, key)
+            key.quota.admit()
+        except Fault as fault:
+            self._service.metrics.refused(fault.status)
+            raise
+        return asked, key
+
+    async def _whole(self, asked: Asked, key: Key, trace_id: str, named: Headers, receive: Receive, send: Send) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        watch = asyncio.ensure_future(gone(receive))
+        watch.add_done_callback(lambda ended: None if ended.cancelled() else task.cancel())
+        try:
+            served = await self._service.answer(asked, key, trace_id)
+            watch.cancel()
+            await answer(send, 200, self._dialect.whole(served), [*named, *served.headers()])
+        except asyncio.CancelledError:
+            if not watch.done() or watch.cancelled():
+                raise  # not because the client has gone
+            task.uncancel()
+        finally:
+            watch.cancel()
+
+    async def _stream(
+        self, asked: Asked, key: Key, trace_id: str, named: Headers, receive: Receive, send: Send
+    ) -> None:
+        live = Live(self._dialect.frames(asked, trace_id), self._limits.unread_bytes)
+        work = asyncio.ensure_future(self._service.answer(asked, key, trace_id, live))
+        watch = asyncio.ensure_future(gone(receive))
+        for task in (work, watch):
+            task.add_done_callback(lambda _: live.wake.set())
+        began = False
+        try:
+            while not watch.done():
+                ended = work.done()
+                data = live.take()
+                if ended:
+                    data += self._last(work, live, began or bool(data))
+                if not data and not ended:
+                    data = await _waited(live)
+                    if not data:
+                        continue
+                if not began:
+                    began = True
+                    start = {"type": "http.response.start", "status": 200, "headers": [*_SSE, *named]}
+                    await send(start)
+                await send({"type": "http.response.body", "body": data, "more_body": not ended})
+                if ended:
+                    return
+        finally:
+            watch.cancel()
+            await stop(work)
+
+    def _last(self, work: asyncio.Future[Served], live: Live, began: bool) -> bytes:
+        """The end of a stream; a `Fault` goes out as an error of its own while nothing was sent."""
+        try:
+            return live.frames.end(work.result())
+        except Fault as fault:
+            if not began:
+                raise
+            return live.frames.fault(fault)
+
+    async def _refuse(self, fault: Fault, named: Headers, send: Send) -> None:
+        if fault.status == CLIENT_GONE:
+            return
+        await answer(send, fault.status, self._dialect.error(fault), [*named, *retry(fault)])
+
+
+async def _waited(live: Live) -> bytes:
+    """Wait for something to send; a comment if nothing came for long."""
+    try:
+        async with asyncio.timeout(_BEAT_S):
+            await live.wake.wait()
+    except TimeoutError:
+        return Frames.comment("still at it")
+    return b""
+
+
+def headers_of(scope: Mapping[str, Any]) -> dict[str, str]:
+    """The headers of a request, names in lower case; of several the last."""
+    return {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+
+
+async def body_of(headers: Mapping[str, str], receive: Receive, most: int, wait_s: float) -> bytes:
+    """The whole body, within its limits of size and time."""
+    too_long = Fault(413, f"The body is longer than {most} bytes. Shorten the conversation.", "body_too_long")
+    said = headers.get("content-length", "")
+    if said.isdigit() and int(said) > most:
+        raise too_long
+    parts, size = [], 0
+    try:
+        async with asyncio.timeout(wait_s):
+            while True:
+                message = await receive()
+                if message["type"] == "http.disconnect":
+                    raise Fault(CLIENT_GONE, "The client has gone.")
+                part = message.get("body", b"")
+                size += len(part)
+                if size > most:
+                    raise too_long
+                parts.append(part)
+                if not message.get("more_body", False):
+                    return b"".join(parts)
+    except TimeoutError:
+        raise Fault(408, f"The body was not whole within {wait_s:g} s.", "body_too_slow") from None
+
+
+async def gone(receive: Receive) -> None:
+    """Until the client has gone."""
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+async def stop(work: asyncio.Future[Any]) -> None:
+    """End a task that may still run, and wait until it has; what it had to say is in the record."""
+    if not work.done():
+        work.cancel()
+        await asyncio.wait({work})
+    if not work.cancelled():
+        work.exception()
+
+
+async def answer(send: Send, status: int, body: bytes, headers: Headers) -> None:
+    """A whole response of JSON."""
+    length = (b"content-length", str(len(body)).encode())
+    await send({"type": "http.response.start", "status": status, "headers": [_JSON, length, *headers]})
+    await send({"type": "http.response.body", "body": body})
+
+
+def retry(fault: Fault) -> Headers:
+    """When to come again, in whole seconds, as the header has it."""
+    if fault.retry_after_s is None:
+        return []
+    return [header("retry-after", str(max(1, math.ceil(fault.retry_after_s))))]

@@ -1,0 +1,82 @@
+"""Who asks: keys by their SHA-256, compared in constant time; what each may do.
+
+Keys are long random texts, so a plain digest keeps them: there is no dictionary to try. A key is never kept, logged or
+shown; `secrets.token_urlsafe(32)` makes one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from routewright.errors import ConfigError
+from routewright.gateway.faults import Fault
+from routewright.gateway.limits import Quota
+from routewright.gateway.settings import KeyEntry
+
+_SHORTEST = 16  # characters; a key is no password
+
+
+@dataclass(frozen=True)
+class Key:
+    """A caller: name for records, role, what it may ask, and its limits."""
+
+    name: str
+    role: str = "client"
+    models: tuple[str, ...] = ()
+    quota: Quota = field(default_factory=Quota)
+
+    def may_ask(self, model: str) -> bool:
+        """Whether it may ask this model or coordinator; a coordinator's presets go with it."""
+        return not self.models or model in self.models or model.partition(":")[0] in self.models
+
+    @property
+    def is_admin(self) -> bool:
+        return self.role == "admin"
+
+
+class Keyring:
+    """All keys of a gateway. Without any, everybody is one admin called `anonymous`."""
+
+    def __init__(self, entries: Sequence[KeyEntry] = ()) -> None:
+        self._keys: list[tuple[bytes, Key]] = []
+        for entry in entries:
+            made = Key(entry.name, entry.role, entry.models, Quota(entry))
+            self._keys.append((_digest_of(entry), made))
+        self._anonymous = None if entries else Key("anonymous", "admin")
+
+    @property
+    def keys(self) -> list[Key]:
+        return [key for _, key in self._keys]
+
+    def find(self, authorization: str) -> Key:
+        """The key of an `Authorization` header; a `Fault` of status 401 where there is none that fits."""
+        if self._anonymous is not None:
+            return self._anonymous
+        scheme, _, presented = authorization.partition(" ")
+        if scheme.lower() != "bearer" or not presented.strip():
+            raise Fault(401, "No API key was sent. Expected the header `Authorization: Bearer KEY`.", "invalid_api_key")
+        digest = hashlib.sha256(presented.strip().encode("utf-8", "surrogateescape")).digest()
+        found: Key | None = None
+        for kept, key in self._keys:  # all of them, so that the time tells nothing
+            if hmac.compare_digest(kept, digest):
+                found = key
+        if found is None:
+            raise Fault(401, "This API key is not known here. Check it, or ask for a new one.", "invalid_api_key")
+        return found
+
+
+def _digest_of(entry: KeyEntry) -> bytes:
+    if entry.sha256:
+        return bytes.fromhex(entry.sha256)
+    key = os.environ.get(entry.env, "").strip()
+    if len(key) < _SHORTEST:
+        said = f"holds {len(key)} characters" if key else "is not set"
+        raise ConfigError(
+            f"keys.{entry.name}: the environment variable {entry.env} {said}. Expected a key of {_SHORTEST} characters or "
+            'more; python -c "import secrets; print(secrets.token_urlsafe(32))" makes one.'
+        )
+    return hashlib.sha256(key.encode()).digest()

@@ -1,0 +1,316 @@
+"""Answering a request: which policy, which pool, within which budget, and the record of it.
+
+Not here: HTTP (`endpoint.py`), protocols (`dialects/`). A pool model named directly is one call, without the engine. A
+coordinator's policy serves what it declares to support; anything else, and anything a policy raises before the first byte,
+is served by one call instead, and the answer says so. Whatever happens, what was done is recorded with its cost.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+import time
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import replace
+
+import numpy as np
+
+from routewright.episodes.engine import run
+from routewright.episodes.transition import begin, finish, transition
+from routewright.errors import BudgetExceeded, ConfigError, PoolError, RouterError
+from routewright.gateway.asked import Asked
+from routewright.gateway.faults import Fault, bad, fault_of, fault_of_reply
+from routewright.gateway.job import Job, Serving
+from routewright.gateway.keys import Key, Keyring
+from routewright.gateway.metrics import Metrics
+from routewright.gateway.records import Recorder
+from routewright.gateway.served import Served
+from routewright.gateway.settings import LimitSettings, budget_of
+from routewright.gateway.streaming import Live
+from routewright.policies.base import Policy
+from routewright.pools.budget import Ledger, SharedLedger
+from routewright.pools.caller import Cancelled, Request
+from routewright.pools.pool import Endpoint, Pool
+from routewright.stores.base import Store
+from routewright.types import Answer, Call, Decision, Episode, Query, Reply, Step
+
+CLIENT_GONE = 499
+_MOMENT_S = 0.005  # from an answer to its record
+_POOLS = 256  # sub-pools kept
+_log = logging.getLogger("routewright.gateway")
+
+
+class Service:
+    """A pool, its coordinators, and what is kept of serving them."""
+
+    def __init__(
+        self,
+        pool: Pool,
+        coordinators: Mapping[str, Serving],
+        store: Store,
+        keyring: Keyring,
+        recorder: Recorder,
+        log_requests: bool = True,
+        limits: LimitSettings | None = None,
+    ) -> None:
+        self.pool, self.coordinators, self.store, self.keyring = pool, dict(coordinators), store, keyring
+        self.recorder, self.metrics, self._log_requests = recorder, Metrics(), log_requests
+        limits = limits or LimitSettings()
+        self._request_s, self._prepare_s = limits.request_s, limits.prepare_s
+        self._ended: deque[tuple[Served, str, int, bool]] = deque()  # not kept yet
+        self._pools: dict[frozenset[str], Pool] = {}
+        for name, serving in self.coordinators.items():
+            if name in pool.models:
+                raise ConfigError(f"{name!r} is a coordinator and a model of the pool. Expected each name once.")
+            try:
+                serving.coordinator.check(pool.models)
+            except RouterError as error:
+                raise RouterError(f"coordinators.{name}: {error}") from None
+            if serving.entry.fallback and serving.entry.fallback not in pool.models:
+                known = ", ".join(pool.models)
+                raise ConfigError(
+                    f"coordinators.{name}.fallback = {serving.entry.fallback!r} is no model of the pool: {known}."
+                )
+
+    async def open(self) -> None:
+        """Open the store and take back what the keys have spent."""
+        await self.store.open()
+        for key in self.keyring.keys:
+            await key.quota.recall(self.store)
+
+    async def aclose(self) -> None:
+        """Keep what has ended, and let go."""
+        self.flush()
+        await self.store.aclose()
+        await self.pool.aclose()
+
+    @property
+    def endpoints(self) -> list[Endpoint]:
+        return list({id(m.endpoint): m.endpoint for m in self.pool.members.values()}.values())
+
+    def names(self, key: Key) -> list[tuple[str, str]]:
+        """(name, what it is) of everything a key may ask: coordinators, their presets, models."""
+        found = []
+        for name, serving in self.coordinators.items():
+            found.append((name, "coordinator"))
+            found += [(f"{name}:{preset}", "coordinator") for preset in serving.coordinator.presets]
+        found += [(name, "model") for name in self.pool.models]
+        return [(name, kind) for name, kind in found if key.may_ask(name)]
+
+    def check(self, asked: Asked, key: Key) -> None:
+        """Refuse what a key may not ask, or what does not exist; both look alike to those who may not."""
+        name, _, preset = asked.model.partition(":")
+        known = asked.model in self.pool.members or (
+            name in self.coordinators and (not preset or preset in self.coordinators[name].coordinator.presets)
+        )
+        if not known or not key.may_ask(asked.model):
+            names = ", ".join(n for n, _ in self.names(key)[:20])
+            raise Fault(
+                404, f"No model is called {asked.model[:80]!r} here. Known: {names}.", "model_not_found", "model"
+            )
+
+    async def answer(self, asked: Asked, key: Key, trace_id: str, live: Live | None = None) -> Served:
+        """Serve a request; `Fault` if there is no answer. Cancel it when the client has gone: its cost is recorded."""
+        job = self._job(asked, key, trace_id, live)
+        fault: Fault | None = None
+        try:
+            async with asyncio.timeout(self._request_s):
+                try:
+                    await (self._direct(job) if asked.model in self.pool.members else self._coordinated(job))
+                except Cancelled:  # a subclass, which `asyncio.timeout` of Python 3.11 does not take for its own
+                    raise asyncio.CancelledError from None
+            assert job.episode is not None
+            if job.episode.chosen is None and not job.episode.answer:
+                fault = self._no_answer(job)
+        except asyncio.CancelledError:
+            if live is None or live.broken is None:
+                job.episode = job.episode or job.finished("cancelled")
+                self._record(job, CLIENT_GONE)
+                raise
+            job.episode, fault = job.episode or job.finished("cancelled"), live.broken
+        except TimeoutError:
+            job.episode = job.episode or job.finished("cancelled")
+            said = f"No answer within {self._request_s:g} s. Ask for less, or for a quicker model."
+            fault = Fault(504, said, "timeout")
+        except BudgetExceeded as error:
+            fault = self._too_dear(job, error)
+        except Exception as error:
+            fault = fault_of(error)
+            if fault.status >= 500:
+                _log.exception("request %s failed", trace_id)
+        served = self._record(job, fault.status if fault is not None else 200)
+        if fault is not None:
+            raise fault
+        return served
+
+    def _job(self, asked: Asked, key: Key, trace_id: str, live: Live | None) -> Job:
+        name, _, preset = asked.model.partition(":")
+        direct = asked.model in self.pool.members
+        serving = None if direct else self.coordinators[name]
+        budget = budget_of(asked.routing.budget_usd, None if serving is None else serving.entry.budget_usd)
+        if asked.routing.budget_usd is not None:
+            budget = asked.routing.budget_usd
+        above = key.quota.ledgers()
+        ledger = SharedLedger(budget, above) if above else Ledger(budget)
+        job = Job(asked, key, trace_id, self._pool_for(asked), ledger, live, budget_usd=budget)
+        if serving is not None:
+            job.coordinator, job.value_usd = name, serving.value_usd(asked.routing, preset)
+        return job
+
+    def _pool_for(self, asked: Asked) -> Pool:
+        """The pool without what the request rules out."""
+        allow, deny = asked.routing.allow, asked.routing.deny
+        if not allow and not deny:
+            return self.pool
+        for name in (*allow, *deny):
+            if name not in self.pool.members:
+                raise bad(f"routing names {name[:80]!r}, which is no model of the pool.", "routing")
+        kept = frozenset(n for n in self.pool.models if (not allow or n in allow) and n not in deny)
+        if not kept or (asked.model in self.pool.members and asked.model not in kept):
+            raise bad("routing allows no model that could serve this request.", "routing")
+        if kept not in self._pools:
+            if len(self._pools) >= _POOLS:
+                self._pools.clear()
+            members = {n: m for n, m in self.pool.members.items() if n in kept}
+            self._pools[kept] = Pool(members, self.pool.cache, self.pool.rules, self.pool.judge, self.pool.transcripts)
+        return self._pools[kept]
+
+    async def _direct(self, job: Job) -> None:
+        """One call to the model named: no policy, nothing added."""
+        model, query = job.asked.model, job.asked.query
+        if "temperature" not in query.options:  # the upstream's own default, not our greedy one
+            query = Query(query.text, messages=query.messages, options={**query.options, "temperature": None})
+        request = Request(model, query.messages, query, options=query.options)
+        wish = Decision(Call(model, final=True), (model,), 1.0, "named by the client")
+        try:
+            reply = await job.pool.call(request, job.ledger, job.on_delta)
+        except Cancelled as cancelled:
+            job.steps.append(Step(wish, cancelled.reply))
+            raise
+        state = transition(begin(query, (job.pool.member(model).card,), 0.0, job.budget_usd), Step(wish, reply))
+        stopped = "answer" if reply.error is None else "failed"
+        latency_s = time.perf_counter() - job.began
+        job.episode = finish(state, Answer(), stopped=stopped, latency_s=latency_s, trace_id=job.trace_id)
+
+    async def _coordinated(self, job: Job) -> None:
+        """The coordinator's policy, or one call where that can not serve."""
+        serving = self.coordinators[job.coordinator]
+        policy = serving.coordinator.policy
+        lacking = job.asked.needs - policy.supports
+        if lacking:
+            job.fallback = f"{policy.kind} does not support {', '.join(sorted(lacking))}"
+            await self._episode(job, serving.one_call(broken=False))
+            return
+        try:
+            await self._prepared(job, policy)
+            await self._episode(job, policy)
+        except (BudgetExceeded, PoolError):
+            raise
+        except Exception as error:
+            if job.live is not None and job.live.began:
+                raise
+            if isinstance(error, _NotReady):
+                _log.error("policy %s of %s was not ready in time; one call instead", policy.kind, job.coordinator)
+                job.fallback = f"{policy.kind} was not ready within {self._prepare_s:g} s"
+            else:
+                _log.exception("policy %s of %s failed; one call instead", policy.kind, job.coordinator)
+                job.fallback = f"{policy.kind} failed ({type(error).__name__})"
+            before = tuple(job.steps)
+            await self._episode(job, serving.one_call(broken=True))
+            job.episode = _after(before, job)
+
+    async def _prepared(self, job: Job, policy: Policy) -> None:
+        """Have a slow encoder read the request in a worker, within its deadline; the engine finds it done."""
+        if not policy.blocking:
+            return
+        try:
+            async with asyncio.timeout(self._prepare_s):
+                await asyncio.to_thread(policy.prepare, [job.asked.query])
+        except TimeoutError:
+            raise _NotReady from None
+
+    async def _episode(self, job: Job, policy: Policy) -> None:
+        job.policy = policy.kind
+        rng = np.random.default_rng() if policy.random else None
+        job.episode = await run(
+            policy,
+            job.pool,
+            job.asked.query,
+            job.value_usd,
+            job.budget_usd,
+            rng=rng,
+            on_delta=job.on_delta,
+            sink=job.sink,
+            max_steps=job.asked.routing.max_steps,
+            ledger=job.ledger,
+            trace_id=job.trace_id,
+        )
+
+    def _no_answer(self, job: Job) -> Fault:
+        assert job.episode is not None
+        replies: list[Reply] = [s.reply for s in job.episode.steps if s.reply is not None]
+        last = replies[-1] if replies else None
+        if last is not None and not last.attempts and last.error is not None and "budget" in last.error:
+            return self._too_dear(job, BudgetExceeded(f"No answer within the budget: {last.error}."))
+        if last is not None and last.error is None:
+            return Fault(502, f"{last.model} gave an empty reply.", "empty_reply")
+        return fault_of_reply(last)
+
+    def _too_dear(self, job: Job, error: BudgetExceeded) -> Fault:
+        """The request's own budget, or its key's."""
+        above = [ledger.remaining for ledger in job.key.quota.ledgers()]
+        left = min((one for one in above if one is not None), default=None)
+        own = Ledger(job.budget_usd).cap
+        if left is not None and (own is None or left < own - job.ledger.spent):
+            return job.key.quota.exhausted()
+        return fault_of(error)
+
+    def _record(self, job: Job, status: int) -> Served:
+        """Take the tokens from the key's rate at once; keep and count the rest a moment later, off the answer's path."""
+        served = job.served()
+        usage = served.usage
+        job.key.quota.used(usage.tokens_in + usage.tokens_out)
+        if not self._ended:
+            asyncio.get_running_loop().call_later(_MOMENT_S, self.flush)
+        self._ended.append((served, job.key.name, status, job.live is not None))
+        return served
+
+    def flush(self) -> None:
+        """Keep and count the requests that have ended."""
+        while self._ended:
+            self._keep(*self._ended.popleft())
+
+    def _keep(self, served: Served, key: str, status: int, streamed: bool) -> None:
+        self.store.record(self.recorder.record(served, key, status, streamed))
+        self.metrics.count(served, status)
+        if self._log_requests or status >= 500:
+            _log.info(
+                "request %s key=%s model=%s answered_by=%s status=%d cost_usd=%.3g seconds=%.4f",
+                served.episode.trace_id,
+                key,
+                served.asked.model,
+                ",".join(served.models),
+                status,
+                served.episode.cost_usd,
+                served.episode.latency_s,
+            )
+
+
+class _NotReady(Exception):
+    """A policy's own preparation took longer than it may."""
+
+
+def _after(before: tuple[Step, ...], job: Job) -> Episode:
+    """The episode that followed a failed policy, with that policy's steps and cost before its own."""
+    episode = job.episode
+    assert episode is not None
+    cost = math.fsum(s.reply.cost_usd for s in before if s.reply is not None)
+    return replace(
+        episode,
+        steps=(*before, *episode.steps),
+        chosen=None if episode.chosen is None else episode.chosen + len(before),
+        cost_usd=cost + episode.cost_usd,
+        latency_s=time.perf_counter() - job.began,
+    )
