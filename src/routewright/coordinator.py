@@ -67,6 +67,11 @@ class Coordinator:
             raise RouterError(f"No preset is called {preset!r}. Known: {known}. Or give a number: value_usd.")
         return self.presets[preset]
 
+    @property
+    def default_value_usd(self) -> float:
+        """Where nobody names a trade-off: the preset `default`, else q99, else 0.01 USD."""
+        return self.presets.get("default", self.presets.get("q99", 0.01))
+
     def check(self, models: Sequence[str]) -> None:
         """Refuse a pool that lacks every model this coordinator was trained for."""
         mine = self.policy.models
@@ -94,13 +99,13 @@ class Coordinator:
             query: The text, or a query with a conversation and options.
             pool: Answers.
             value_usd: What a right answer is worth, USD per unit of score; or
-            preset: a trade-off found in training. By default q99 where there is one, else 0.01 USD.
+            preset: a trade-off found in training. By default the coordinator's own.
             budget_usd: The most that may be spent.
         """
         from routewright.episodes.engine import run
 
         if value_usd is None:
-            value_usd = self.value(preset) if preset else self.presets.get("q99", 0.01)
+            value_usd = self.value(preset) if preset else self.default_value_usd
         self.check(pool.models)
         asked = query if isinstance(query, Query) else Query(query)
         rng = np.random.default_rng(seed) if self.policy.random else None

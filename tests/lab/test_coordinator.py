@@ -80,8 +80,8 @@ def test_it_plans_what_no_single_call_solves_and_asks_the_rest_as_it_is(trained:
     assert sum(simple) <= 0.25 * len(simple)  # measured: 2 of 28
     assert done.row.share.share >= 0.85  # measured: 55 of 56
     assert coordinator.about["best_single"] in ("facts", "words")
-    assert set(coordinator.presets) <= {"q95", "q99", "q100"}
-    assert coordinator.presets
+    assert set(coordinator.presets) == {"q95", "q99", "q100", "default"}
+    assert coordinator.default_value_usd == 0.01
 
 
 def test_an_interrupted_training_asks_nothing_twice(trained: Path) -> None:

@@ -98,7 +98,7 @@ def test_the_coordinator_plans_composed_questions_and_wins() -> None:
     asked = asked_questions(140, seed=5)
     coordinator = shipped()
     assert coordinator.policy.kind == POLICY
-    assert set(coordinator.presets) == {"q95", "q99", "q100"}
+    assert set(coordinator.presets) == {"q95", "q99", "q100", "default"}
 
     async def go() -> tuple[Any, float]:
         pool = lab_pool()

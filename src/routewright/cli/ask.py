@@ -27,7 +27,9 @@ def ask(
     option: Annotated[list[str] | None, typer.Option(help="Option of a named policy, key=value; repeatable.")] = None,
     value_usd: Annotated[
         float | None,
-        typer.Option(help="What a right answer is worth, USD per unit of score [default: preset q99, or 0.01]."),
+        typer.Option(
+            help="What a right answer is worth, USD per unit of score [default: the coordinator's own, or 0.01]."
+        ),
     ] = None,
     preset: Annotated[str | None, typer.Option(help="A trade-off found in training: q100, q99, q95.")] = None,
     budget_usd: Annotated[float | None, typer.Option(help="The most this question may cost, USD; a hard cap.")] = None,

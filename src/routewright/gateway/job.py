@@ -41,7 +41,7 @@ class Serving:
             return self.coordinator.value(preset)
         if self.entry.value_usd is not None:
             return self.entry.value_usd
-        return self.coordinator.presets.get("q99", 0.01)
+        return self.coordinator.default_value_usd
 
     def one_call(self, broken: bool) -> Policy:
         """What serves where the policy can not: its router's choice, or a named model where something is broken."""

@@ -37,7 +37,9 @@ class CoordinatorEntry(Config):
     policy: str = Field("", description="or the name of a policy")
     options: dict[str, Any] = Field({}, description="options of that policy")
     value_usd: float | None = Field(
-        None, ge=0, description="what a right answer is worth, USD; by default preset q99, else 0.01"
+        None,
+        ge=0,
+        description="what a right answer is worth, USD; by default the coordinator's own: preset default, else q99, else 0.01",
     )
     budget_usd: float | None = Field(None, gt=0, description="the most a request may cost where it says nothing, USD")
     fallback: str = Field(

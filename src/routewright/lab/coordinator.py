@@ -25,7 +25,7 @@ from routewright.lab.pool import SHIPPED, solvers
 from routewright.lab.questions import questions
 from routewright.lab.record import record, row_of
 from routewright.lab.roster import PLAN, ROSTER
-from routewright.lab.standing import played
+from routewright.lab.standing import VALUE_USD, played
 from routewright.outcomes.table import beside
 from routewright.policies.base import build_policy
 from routewright.pools.pool import Pool
@@ -74,7 +74,11 @@ async def train(
     whole = fit(tables.load(out, [*names, POLICY]), scorer)
     made = _coordinator(whole)
     made.about = dict(whole.about) | {"best_single": router.about["best_single"]}
-    made.presets = await presets(made, pool, str(router.about["best_single"]), tell)
+    found = await presets(made, pool, str(router.about["best_single"]), tell)
+    made.presets = {
+        **found,
+        "default": VALUE_USD,
+    }  # the best single model is so poor that keeping its quality is no aim
     return made
 
 
