@@ -141,11 +141,11 @@ def told(step: Step) -> list[str]:
         number = f"{step.node + 1}. " if step.node is not None else ""
         said = reply.error or answer_text(reply.text)
         asked = action.prompt or "the question as it is"
-        return [
+        lines = [
             f"{number}{reply.model} <- {asked}",
-            f"   {said!r} ({reply.usage.tokens_in}+{reply.usage.tokens_out} tokens, {1000 * reply.cost_usd:.3g} USD/1,000; "
-            f"{decision.reason})",
+            f"   {said!r} ({reply.usage.tokens_in}+{reply.usage.tokens_out} tokens, {1000 * reply.cost_usd:.3g} USD/1,000)",
         ]
+        return lines + ([f"   why: {decision.reason}"] if decision.reason else [])
     return [str(getattr(action, "text", type(action).__name__))]
 
 
