@@ -11,7 +11,7 @@ policies that find plans by themselves.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -199,15 +199,21 @@ async def standing(
 
 
 def markdown(found: Mapping[str, Mapping[str, Row]]) -> str:
-    """Two tables for people: right answers of everybody by family; and composed questions with intervals and cost."""
+    """Tables for people: right answers and cost of everybody by family; and composed questions with intervals."""
     names = list(dict.fromkeys(name for rows in found.values() for name in rows))
     simple = [family for family in found if family != "composed"]
-    lines = [f"| right, % | {' | '.join(simple)} |", "|---|" + "---|" * len(simple)]
-    for name in names:
-        if all(name in found[family] for family in simple):
-            cells = " | ".join(f"{100 * found[family][name].share.share:.1f}" for family in simple)
-            lines.append(f"| {name} | {cells} |")
-    lines += ["", "| composed questions | right, % | 95% interval | USD / 1,000 | calls |", "|---|---|---|---|---|"]
+    lines = []
+    cells: dict[str, Callable[[Row], str]] = {
+        "right, %": lambda row: f"{100 * row.share.share:.1f}",
+        "USD / 1,000": lambda row: f"{1000 * row.usd:.3g}",
+    }
+    for title, cell in cells.items():
+        lines += [f"| {title} | {' | '.join(simple)} |", "|---|" + "---|" * len(simple)]
+        for name in names:
+            if all(name in found[family] for family in simple):
+                lines.append(f"| {name} | {' | '.join(cell(found[family][name]) for family in simple)} |")
+        lines.append("")
+    lines += ["| composed questions | right, % | 95% interval | USD / 1,000 | calls |", "|---|---|---|---|---|"]
     for name, row in found["composed"].items():
         low, high = (100 * x for x in row.share.interval)
         lines.append(
