@@ -40,7 +40,7 @@ def main(report: Path, out: Path) -> None:
     (figure,) = re.findall(r"<figure>.*?</figure>", page, re.DOTALL)
     out.mkdir(parents=True, exist_ok=True)
     lines = "".join(traces[1:3]).count("\n")
-    shoot(style, "".join(traces[1:3]), out / "lab-trace.png", 190 + 22 * lines)
+    shoot(style, "".join(traces[1:3]), out / "lab-trace.png", 120 + 21 * lines)
     shoot(style, figure, out / "lab-frontier.png", 640)
 
 

@@ -50,7 +50,8 @@ def sections(report: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
 def head(report: dict[str, Any]) -> None:
     """Title, and how the figures came about."""
     made, settings = report["made"], report["settings"]
-    print("# Results on recorded outcomes of real models\n")
+    print("# Results\n")
+    print("On recorded outcomes of real models; at the end, on [the lab's tiny ones](#the-lab).\n")
     print(
         f"Written by `recipes/results/page.py` from a report of {made['date']} ({made['device']}; {settings['seeds']} seeds, "
         f"{settings['folds']} folds, {settings['draws']} bootstrap draws, encoder {settings['encoder']['kind']}, routewright "
