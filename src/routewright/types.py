@@ -203,6 +203,11 @@ class Step:
     reply: Reply | None = None
     node: int | None = None
 
+    @property
+    def action(self) -> Action | None:
+        """What was done; None for a text that a model wrote for the policy."""
+        return self.decision.action if isinstance(self.decision, Decision) else None
+
 
 @dataclass(frozen=True, slots=True)
 class State:

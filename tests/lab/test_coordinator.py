@@ -9,7 +9,7 @@ import pytest
 
 from routewright.coordinator import load_coordinator
 from routewright.lab.coordinator import train, training_questions
-from routewright.lab.demo import asked_questions, collapse, compare, is_plan, shown_questions, told
+from routewright.lab.demo import asked_questions, collapse, compare, shown_questions, told
 from routewright.lab.families import FAMILIES
 from routewright.lab.page import render, verdict
 from routewright.lab.questions import questions
@@ -19,7 +19,7 @@ from routewright.policies.base import Policy, build_policy
 from routewright.pools.config import CallSettings
 from routewright.pools.pool import Endpoint, Member, Pool
 from routewright.pools.providers.base import Ask, Completion
-from routewright.types import ModelCard, Usage
+from routewright.types import ModelCard, Plan, Usage
 from tests.lab.test_standing import Solver
 from tests.pools.doubles import Scripted
 
@@ -73,7 +73,7 @@ def test_it_plans_what_no_single_call_solves_and_asks_the_rest_as_it_is(trained:
     coordinator = load_coordinator(trained / "coordinator")
     asked = asked_questions(60)
     done = asyncio.run(played(coordinator.policy, solver_pool(), asked, 3e-4))  # a plan costs 0.4 of a right answer
-    planned = [any(map(is_plan, episode.steps)) for episode in done.episodes]
+    planned = [any(isinstance(s.action, Plan) for s in episode.steps) for episode in done.episodes]
     composed = [bool(q.plan) for q in asked]
     simple = [p for p, c in zip(planned, composed, strict=True) if not c]
     assert sum(p for p, c in zip(planned, composed, strict=True) if c) >= 0.9 * sum(composed)  # measured: 27 of 28

@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 
 from routewright.lab.tokenizer import SPACE, Vocabulary
+from tests.extras import needs
 
-torch = pytest.importorskip("torch", reason="needs torch (extra lab)")
+torch = needs("torch", "lab")
 
 from routewright.errors import RoutewrightError  # noqa: E402
 from routewright.lab.export import (  # noqa: E402
@@ -143,7 +144,7 @@ def test_the_same_seed_gives_the_same_model() -> None:
 
 
 def test_llama_cpp_says_what_torch_says(learnt: Llama, tmp_path: Path) -> None:
-    pytest.importorskip("xllamacpp", reason="needs xllamacpp (extra local)")
+    needs("xllamacpp", "local")
     write_gguf(tmp_path / "m.gguf", arrays_of(learnt), learnt.shape, WORDS, "copy")
     pairs = copying(np.random.default_rng(5), 40)
     wanted = [WORDS.decode(ids) for ids in learnt.greedy(WORDS.encode([p for p, _ in pairs]), WORDS.end, 8)]

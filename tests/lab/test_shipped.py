@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from routewright.lab.coordinator import FOLDER, POLICY, shipped
-from routewright.lab.demo import asked_questions, is_plan
+from routewright.lab.demo import asked_questions
 from routewright.lab.families import FAMILIES
 from routewright.lab.measure import LONGEST_REPLY
 from routewright.lab.pool import SHIPPED, lab_pool, served_values, solvers
@@ -25,9 +25,10 @@ from routewright.pools.budget import Ledger
 from routewright.pools.caller import Request
 from routewright.pools.config import check_pool
 from routewright.pools.pool import Pool, build_pool
-from routewright.types import Query
+from routewright.types import Plan, Query
+from tests.extras import needs
 
-pytest.importorskip("xllamacpp", reason="needs xllamacpp (extra local)")
+needs("xllamacpp", "local")
 WELL_BELOW = 0.12  # how far 100 questions may fall below a card's figure by luck: 3 deviations at 0.8
 
 
@@ -109,7 +110,9 @@ def test_the_coordinator_plans_composed_questions_and_wins() -> None:
             await pool.aclose()
 
     mine, rival = asyncio.run(go())
-    planned = [any(map(is_plan, e.steps)) for e, q in zip(mine.episodes, asked, strict=True) if q.plan]
+    planned = [
+        any(isinstance(s.action, Plan) for s in e.steps) for e, q in zip(mine.episodes, asked, strict=True) if q.plan
+    ]
     assert sum(planned) >= 0.9 * len(planned)
     assert mine.row.share.share >= rival + 0.1
 
@@ -136,7 +139,7 @@ def test_served_models_say_what_they_say_in_this_process(tmp_path: Path) -> None
 
 def test_gguf_and_safetensors_agree(tmp_path: Path, cli: Callable[..., Any]) -> None:
     """On 96 questions; the published figure rests on 500."""
-    torch = pytest.importorskip("torch", reason="needs torch (extra lab)")
+    torch = needs("torch", "lab")
     from safetensors.numpy import load_file
 
     from routewright.lab.export import read_gguf

@@ -37,7 +37,9 @@ async def _run(out: Path, n: int, ask: int, seed: int) -> Path:
     try:
         coordinator = shipped()
         _pool_table(pool)
-        console.print(f"\n{ask} composed questions, asked now; no model has seen their names together:\n")
+        console.print(
+            f"\n{ask} composed questions, asked now: test questions, about names that no composed question in training had:\n"
+        )
         shown = [(question, *await _ask(coordinator, pool, question)) for question in shown_questions(ask, seed)]
         with progress("comparing") as bar:
             facts = await compare(pool, coordinator, asked_questions(n, seed), bar)

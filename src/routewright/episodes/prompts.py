@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 from routewright.pools.bounds import messages_of
 from routewright.pools.providers.recorded import PLAIN
 from routewright.registry import Table
-from routewright.types import Call, Decision, State
+from routewright.types import Call, State
 
 Message: TypeAlias = Mapping[str, Any]
 Form: TypeAlias = Callable[[Sequence[Message], Sequence[str], str], Sequence[Message]]  # request, replies, role
@@ -54,6 +54,6 @@ def name_of(state: State, i: int) -> str:
     """The step in a recorded path: its model, and its role where that is not a plain answer."""
     step = state.steps[i]
     model = step.reply.model if step.reply is not None else ""
-    action = step.decision.action if isinstance(step.decision, Decision) else None
+    action = step.action
     role = action.role if isinstance(action, Call) else "answer"
     return model if role in PLAIN else f"{model}/{role}"

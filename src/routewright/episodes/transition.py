@@ -28,7 +28,7 @@ def transition(state: State, step: Step) -> State:
 
     Nothing of the step is checked here but its place: a reply belongs to a call, and a plan's call to a plan.
     """
-    action = step.decision.action if isinstance(step.decision, Decision) else None
+    action = step.action
     if isinstance(action, Answer):
         raise EpisodeError("An answer ends an episode: use finish().")
     if step.node is not None and not 0 <= step.node < len(state.plan):
@@ -148,13 +148,9 @@ def shown_to(state: State, call: Call, node: int | None) -> list[int]:
     if node is None:
         return [i for i in call.after if i in able]
     # In a plan, `after` numbers its calls; the last plan's steps carry their number. Earlier plans are not meant.
-    start = max((i for i, s in enumerate(state.steps) if _is_plan(s)), default=-1)
+    start = max((i for i, s in enumerate(state.steps) if isinstance(s.action, Plan)), default=-1)
     by_node = {s.node: i for i, s in enumerate(state.steps) if i > start and s.node is not None}
     return [by_node[j] for j in call.after if by_node.get(j) in able]
-
-
-def _is_plan(step: Step) -> bool:
-    return isinstance(step.decision, Decision) and isinstance(step.decision.action, Plan)
 
 
 def _reply(state: State, i: int) -> Reply:

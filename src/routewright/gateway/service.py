@@ -27,7 +27,7 @@ from routewright.gateway.keys import Key, Keyring
 from routewright.gateway.metrics import Metrics
 from routewright.gateway.records import Recorder
 from routewright.gateway.served import Served
-from routewright.gateway.settings import LimitSettings, budget_of
+from routewright.gateway.settings import LimitSettings
 from routewright.gateway.streaming import Live
 from routewright.policies.base import Policy
 from routewright.pools.budget import Ledger, SharedLedger
@@ -149,9 +149,11 @@ class Service:
         name, _, preset = asked.model.partition(":")
         direct = asked.model in self.pool.members
         serving = None if direct else self.coordinators[name]
-        budget = budget_of(asked.routing.budget_usd, None if serving is None else serving.entry.budget_usd)
-        if asked.routing.budget_usd is not None:
-            budget = asked.routing.budget_usd
+        budget = asked.routing.budget_usd
+        if budget is None and serving is not None:
+            budget = serving.entry.budget_usd
+        if budget is None:
+            budget = math.inf
         above = key.quota.ledgers()
         ledger = SharedLedger(budget, above) if above else Ledger(budget)
         job = Job(asked, key, trace_id, self._pool_for(asked), ledger, live, budget_usd=budget)

@@ -15,7 +15,6 @@ Not here: doing anything with it. Paths are relative to the file.
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -164,8 +163,3 @@ def check_settings(values: Mapping[str, Any], where: str) -> Settings:
 def read_settings(path: str | Path) -> Settings:
     """Read and check a serve file; `ConfigError` or `UnknownName` says what is wrong and where."""
     return check_settings(read_toml(path), str(path))
-
-
-def budget_of(*limits: float | None) -> float:
-    """The tightest of some budgets, USD; None is no limit."""
-    return min((one for one in limits if one is not None), default=math.inf)

@@ -75,16 +75,13 @@ async def train(
     made = _coordinator(whole)
     made.about = dict(whole.about) | {"best_single": router.about["best_single"]}
     found = await presets(made, pool, str(router.about["best_single"]), tell)
-    made.presets = {
-        **found,
-        "default": VALUE_USD,
-    }  # the best single model is so poor that keeping its quality is no aim
+    made.presets = {**found, "default": VALUE_USD}  # keeping the quality of so poor a best model is no aim
     return made
 
 
-def _coordinator(router: Router, **options: Any) -> Coordinator:
+def _coordinator(router: Router) -> Coordinator:
     planner = next(name for name, recipe in ROSTER.items() if PLAN in recipe.shares)
-    return Coordinator(build_policy(POLICY, {"planner": planner, **options}), router)
+    return Coordinator(build_policy(POLICY, {"planner": planner}), router)
 
 
 async def _planned(

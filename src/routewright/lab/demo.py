@@ -24,7 +24,7 @@ from routewright.lab.questions import questions
 from routewright.lab.standing import Played, alone, oracle_of, played
 from routewright.policies.plan_text import answer_text
 from routewright.pools.pool import Pool
-from routewright.types import Call, Decision, Episode, Generate, Plan, Step
+from routewright.types import Call, Episode, Generate, Plan, Step
 
 COORDINATOR = "coordinator"
 VALUE_USD = 0.01  # of a right answer, where no other is named
@@ -116,12 +116,8 @@ def collapse(episodes: Sequence[Episode], asked: Sequence[Question]) -> dict[str
         "entropy_bits": entropy_bits(np.array(list(calls.values())) / total),
         "calls_per_question": total / len(episodes),
         "information_bits": information_bits(who, family),
-        "planned": sum(any(is_plan(s) for s in e.steps) for e in episodes) / len(episodes),
+        "planned": sum(any(isinstance(s.action, Plan) for s in e.steps) for e in episodes) / len(episodes),
     }
-
-
-def is_plan(step: Step) -> bool:
-    return isinstance(step.decision, Decision) and isinstance(step.decision.action, Plan)
 
 
 def told(step: Step) -> list[str]:

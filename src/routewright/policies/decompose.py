@@ -28,7 +28,7 @@ from routewright.errors import ConfigError, RoutewrightError
 from routewright.policies.base import Policy, Wish
 from routewright.policies.plan_text import actions_of, answer_text, fill, parse_plan
 from routewright.rewards.format import malformed
-from routewright.types import Answer, Call, Decision, Generate, Plan, Query, Reply, State, Step, Think
+from routewright.types import Answer, Call, Decision, Generate, Plan, Query, Reply, State, Think
 
 
 class Decompose(Policy):
@@ -58,11 +58,11 @@ class Decompose(Policy):
 
     def _next(self, state: State) -> Wish:
         """Plan; after a plan that went through, answer; after one that did not, plan anew or ask the question itself."""
-        plans = sum(isinstance(s.decision, Decision) and isinstance(s.decision.action, Plan) for s in state.steps)
-        refused = any(isinstance(s.decision, Decision) and isinstance(s.decision.action, Think) for s in state.steps)
+        plans = sum(isinstance(s.action, Plan) for s in state.steps)
+        refused = any(isinstance(s.action, Think) for s in state.steps)
         last = state.steps[-1] if state.steps else None
-        if last is not None and last.reply is not None and isinstance(last.decision, Decision):
-            direct = isinstance(last.decision.action, Call) and last.node is None
+        if last is not None and last.reply is not None and last.action is not None:
+            direct = isinstance(last.action, Call) and last.node is None
             if direct or (last.reply.error is None and len(_solved(state)) == len(state.plan)):
                 return Decision(Answer("last"))
         if refused or plans > self.config.replans:
@@ -141,13 +141,9 @@ class Decompose(Policy):
 
 def _solved(state: State) -> dict[int, str]:
     """Answers of the plan being run, by the number of the subtask, from 1."""
-    start = max((i for i, s in enumerate(state.steps) if _plans(s)), default=-1)
+    start = max((i for i, s in enumerate(state.steps) if isinstance(s.action, Plan)), default=-1)
     return {
         step.node + 1: answer_text(step.reply.text)
         for step in state.steps[start + 1 :]
         if step.node is not None and step.reply is not None and step.reply.error is None
     }
-
-
-def _plans(step: Step) -> bool:
-    return isinstance(step.decision, Decision) and isinstance(step.decision.action, Plan)

@@ -46,7 +46,7 @@ class Mixture(Policy):
         if state.steps:
             tried = [s for s in state.steps if s.reply is not None]
             failed = tried and tried[-1].reply is not None and tried[-1].reply.error is not None
-            asked = [s.decision.action for s in tried if isinstance(s.decision, Decision)]
+            asked = [s.action for s in tried if s.action is not None]
             again = any(isinstance(a, Call) and a.role == "aggregate" for a in asked)
             if failed and not again and state.legal[names.index(aggregator)]:
                 call = Call(aggregator, context="transcript", role="aggregate", final=True)

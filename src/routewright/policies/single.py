@@ -56,8 +56,8 @@ class Single(ArrayPolicy):
                 if step.reply.error is None:
                     return Decision(Answer("last"), (), 1.0)
                 free[step.reply.model] = False
-                if isinstance(step.decision, Decision) and isinstance(step.decision.action, Call):
-                    free[step.decision.action.model or ""] = False
+                if isinstance(step.action, Call):
+                    free[step.action.model or ""] = False
         again = "; what was asked before failed" if state.steps else ""
         named = self.config.model
         if named and named not in free:

@@ -48,7 +48,7 @@ class Format(Reward):
     def fault(self, episode: Episode) -> str:
         """What was wrong, the first thing; empty if nothing was."""
         for step in episode.steps:
-            action = step.decision.action if isinstance(step.decision, Decision) else None
+            action = step.action
             if isinstance(action, Think) and action.text.startswith(MALFORMED):
                 return action.text.removeprefix(MALFORMED) or "malformed"
         if episode.stopped == "answer" and not episode.answer.strip() and not _has_message(episode):

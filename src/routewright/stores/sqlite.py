@@ -15,7 +15,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, InvalidStateError
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -242,7 +242,7 @@ def _record(row: Sequence[Any]) -> Record:
 
 
 def _tell(done: Future[Any], value: Any) -> None:
-    with contextlib.suppress(Exception):  # whoever waited may have gone
+    with contextlib.suppress(InvalidStateError):  # whoever waited may have gone
         if isinstance(value, BaseException):
             done.set_exception(value)
         else:
