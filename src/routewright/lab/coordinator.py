@@ -1,6 +1,6 @@
 """The lab's coordinator: plan what is worth a plan, each subtask to the model that suits it; trained here, shipped trained.
 
-Three steps, on validation questions, whose entities and wordings no model was trained on:
+Three steps, on validation questions, which no model was trained on:
 
     1. every model answers every question alone          -> an outcome table -> a router that allocates
     2. every question is planned and solved with it       -> one more column of the table, `decompose`
