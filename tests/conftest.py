@@ -10,7 +10,7 @@ for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ.setdefault(_name, "1")
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +20,8 @@ import pytest
 from routewright.outcomes import COLUMNS, Outcomes, load
 from routewright.outcomes.simulated import simulate
 from routewright.outcomes.table import write
+from tests.extras import needs
+from tests.servers import Server, postgresql
 
 MODELS = ("sim-coder", "sim-encyclopedia", "sim-large", "sim-small")
 
@@ -42,6 +44,14 @@ def small_table(rows: pl.DataFrame, tmp_path_factory: pytest.TempPathFactory) ->
 @pytest.fixture(scope="session")
 def outcomes(small_table: Path) -> Outcomes:
     return load(small_table)
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Server]:
+    """A PostgreSQL server, one for all tests of a session; take a prefix of your own, and do not stop it."""
+    needs("psycopg", "postgres")
+    with postgresql() as server:
+        yield server
 
 
 @dataclass(frozen=True)

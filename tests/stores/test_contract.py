@@ -3,25 +3,37 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from routewright.errors import ConfigError, UnknownName
-from routewright.stores.base import Feedback, Store, build_store
+from routewright.stores.base import Feedback, Record, Store, build_store
 from routewright.stores.table import STORES
 from tests.stores.records import record
 
-
-def options(kind: str, tmp_path: Path) -> dict[str, Any]:
-    return {"path": str(tmp_path / "kept.sqlite")} if kind == "sqlite" else {}
+Build = Callable[..., Store]
 
 
-def played(kind: str, tmp_path: Path, play: Any, retain_s: float = 0.0) -> Any:
+@pytest.fixture(params=list(STORES))
+def build(request: pytest.FixtureRequest, tmp_path: Path) -> Build:
+    """Makes a store of each kind, always the same place."""
+    options: dict[str, Any] = {}
+    if request.param == "sqlite":
+        options = {"path": str(tmp_path / "kept.sqlite")}
+    elif request.param == "postgresql":
+        url = request.getfixturevalue("postgres").url
+        options = {"url": url, "prefix": f"t{os.urandom(6).hex()}_"}
+    return lambda **more: build_store(request.param, {**options, **more.pop("options", {})}, **more)
+
+
+def played(build: Build, play: Any, retain_s: float = 0.0) -> Any:
     async def go() -> Any:
-        store = build_store(kind, options(kind, tmp_path), retain_s)
+        store = build(retain_s=retain_s)
         await store.open()
         try:
             return await play(store)
@@ -32,8 +44,7 @@ def played(kind: str, tmp_path: Path, play: Any, retain_s: float = 0.0) -> Any:
     return asyncio.run(go())
 
 
-@pytest.mark.parametrize("kind", STORES)
-def test_what_is_recorded_is_found(kind: str, tmp_path: Path) -> None:
+def test_what_is_recorded_is_found(build: Build) -> None:
     given = record(query="q é", response="r", models=("small", "large"), probability=None, streamed=True)
 
     async def play(store: Store) -> None:
@@ -42,11 +53,10 @@ def test_what_is_recorded_is_found(kind: str, tmp_path: Path) -> None:
         assert await store.find("0" * 32) is None
         assert (store.lost, store.error) == (0, "")
 
-    played(kind, tmp_path, play)
+    played(build, play)
 
 
-@pytest.mark.parametrize("kind", STORES)
-def test_feedback_belongs_to_a_record(kind: str, tmp_path: Path) -> None:
+def test_feedback_belongs_to_a_record(build: Build) -> None:
     first, second = record(at=1.0), record(at=2.0)
 
     async def play(store: Store) -> list[Any]:
@@ -59,7 +69,7 @@ def test_feedback_belongs_to_a_record(kind: str, tmp_path: Path) -> None:
         assert await store.feedback(Feedback(second.trace_id, 0.25, at=4.0))
         return await store.judged()
 
-    pairs = played(kind, tmp_path, play)
+    pairs = played(build, play)
     assert [(r.trace_id, f.name, f.score, f.comment) for r, f in pairs] == [
         (first.trace_id, "user", 1.0, "better"),
         (first.trace_id, "judge", 0.5, ""),
@@ -67,18 +77,16 @@ def test_feedback_belongs_to_a_record(kind: str, tmp_path: Path) -> None:
     ]
 
 
-@pytest.mark.parametrize("kind", STORES)
-def test_spending_is_summed_by_key_and_time(kind: str, tmp_path: Path) -> None:
+def test_spending_is_summed_by_key_and_time(build: Build) -> None:
     async def play(store: Store) -> list[float]:
         for key, at, usd in (("a", 10.0, 1.0), ("a", 20.0, 2.0), ("b", 20.0, 4.0)):
             store.record(record(key=key, at=at, cost_usd=usd))
         return [await store.spent_usd(k, since) for k, since in (("a", 0), ("a", 20), ("b", 0), ("c", 0))]
 
-    assert played(kind, tmp_path, play) == [3.0, 2.0, 4.0, 0.0]
+    assert played(build, play) == [3.0, 2.0, 4.0, 0.0]
 
 
-@pytest.mark.parametrize("kind", STORES)
-def test_what_is_too_old_goes(kind: str, tmp_path: Path) -> None:
+def test_what_is_too_old_goes(build: Build) -> None:
     old, new = record(at=time.time() - 1000), record()
 
     async def play(store: Store) -> tuple[Any, Any]:
@@ -87,16 +95,39 @@ def test_what_is_too_old_goes(kind: str, tmp_path: Path) -> None:
         await store.find(new.trace_id)
         return await store.find(old.trace_id), await store.find(new.trace_id)
 
-    assert played(kind, tmp_path, play, retain_s=500) == (None, new)
+    assert played(build, play, retain_s=500) == (None, new)
 
 
-@pytest.mark.parametrize("kind", STORES)
-def test_a_store_says_what_it_is(kind: str, tmp_path: Path) -> None:
-    made = build_store(kind, options(kind, tmp_path))
-    assert made.kind == kind
+def test_texts_that_a_database_might_not_take(build: Build) -> None:
+    given = record(query="nul \0 half \ud800 rest", response="é", fallback="\0")
+
+    async def play(store: Store) -> Record | None:
+        store.record(given)
+        return await store.find(given.trace_id)
+
+    found = played(build, play)
+    assert found is not None
+    assert found.query in (given.query, "nul \ufffd half ? rest")
+
+
+def test_a_record_given_twice_is_kept_once(build: Build) -> None:
+    given = record(key="twice", cost_usd=1.0)
+
+    async def play(store: Store) -> float:
+        for _ in range(2):
+            store.record(given)
+            await store.find(given.trace_id)
+        return await store.spent_usd("twice", 0.0)
+
+    assert played(build, play) == 1.0
+
+
+def test_a_store_says_what_it_is(build: Build) -> None:
+    made = build()
+    assert made.kind in STORES
     assert made.summary
     with pytest.raises(ConfigError):
-        build_store(kind, {"nonsense": 1})
+        build(options={"nonsense": 1})
 
 
 def test_unknown_kinds_are_refused() -> None:

@@ -72,7 +72,7 @@ class LimitSettings(Config):
 class StoreEntry(Config):
     """Where decisions and feedback go."""
 
-    kind: str = Field("memory", description="memory or sqlite")
+    kind: str = Field("memory", description="memory, sqlite or postgresql")
     prompts: bool = Field(False, description="also keep the texts of requests and replies")
     redact: str = Field("", description="module:function, text to text, run on every kept text")
     retain_days: float = Field(0.0, ge=0, description="older records are deleted; 0: kept for ever")

@@ -11,29 +11,23 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import sqlite3
-import threading
 import time
-from collections import deque
-from collections.abc import Callable, Sequence
-from concurrent.futures import Future, InvalidStateError
-from dataclasses import dataclass, fields
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import msgspec
 from pydantic import Field
 
 from routewright import config
 from routewright.errors import StoreError
-from routewright.stores.base import Feedback, Record, Store
+from routewright.stores.base import Feedback, Record
+from routewright.stores.rows import FEEDBACK, FIELDS, feedback_of, judged_of, record_of, row_of
+from routewright.stores.writer import Asked, Written, tell
 
-_TOGETHER_S = 0.05  # how long a record waits for others
-_BATCH = 1000  # records in a commit at most
 _SWEEP_S = 600.0  # between deletions of what is too old
-_FIELDS = tuple(f.name for f in fields(Record))
 _TYPES = {"trace_id": "text primary key", "trace": "blob", "query": "text", "response": "text", "first_token_s": "real"}
 _SCHEMA = f"""
-create table if not exists decisions ({", ".join(f"{n} {_TYPES.get(n, '')}" for n in _FIELDS)});
+create table if not exists decisions ({", ".join(f"{n} {_TYPES.get(n, '')}" for n in FIELDS)});
 create index if not exists decisions_at on decisions (at);
 create index if not exists decisions_key on decisions (key, at);
 create table if not exists feedback (trace_id text, name text, score real, comment text, key text, at real,
@@ -42,15 +36,7 @@ create table if not exists feedback (trace_id text, name text, score real, comme
 FORMAT = 1  # user_version of the file
 
 
-@dataclass(frozen=True, slots=True)
-class _Asked:
-    """Work for the writer that somebody waits for: it is committed at once."""
-
-    do: Callable[[sqlite3.Connection], Any]
-    done: Future[Any]
-
-
-class SQLite(Store):
+class SQLite(Written):
     """One writer thread, one file."""
 
     kind = "sqlite"
@@ -63,27 +49,18 @@ class SQLite(Store):
     def __init__(self, config: Config | None = None, retain_s: float = 0.0) -> None:
         super().__init__(config, retain_s)
         self._path = Path(self.config.path)
-        self._queue: deque[Record | _Asked | None] = deque()
-        self._wake, self._urgent = threading.Event(), threading.Event()
-        self._thread: threading.Thread | None = None
+
+    @property
+    def _named(self) -> str:
+        return str(self._path)
 
     async def open(self) -> None:
         if self._thread is None:
             await asyncio.to_thread(self._prepare)
-            self._thread = threading.Thread(target=self._write, name="routewright-store", daemon=True)
-            self._thread.start()
-
-    def record(self, record: Record) -> None:
-        if len(self._queue) >= self.config.queue:
-            self.lost += 1
-            self.error = f"{self.config.queue} records wait to be written"
-            return
-        self._queue.append(record)
-        if not self._wake.is_set():  # a wake-up a batch: one a record would make two threads fight for the interpreter
-            self._wake.set()
+            self._start()
 
     async def feedback(self, feedback: Feedback) -> bool:
-        values = tuple(getattr(feedback, n) for n in ("trace_id", "name", "score", "comment", "key", "at"))
+        values = feedback_of(feedback)
 
         def put(db: sqlite3.Connection) -> bool:
             known = db.execute("select 1 from decisions where trace_id = ?", (feedback.trace_id,)).fetchone()
@@ -97,7 +74,7 @@ class SQLite(Store):
         rows = await self._ask(
             lambda db: db.execute(f"select {_names()} from decisions where trace_id = ?", (trace_id,)).fetchall()
         )
-        return _record(rows[0]) if rows else None
+        return record_of(rows[0]) if rows else None
 
     async def spent_usd(self, key: str, since: float) -> float:
         query = "select coalesce(sum(cost_usd), 0) from decisions where key = ? and at >= ?"
@@ -106,25 +83,6 @@ class SQLite(Store):
     async def judged(self) -> list[tuple[Record, Feedback]]:
         await self._ask(lambda db: None)  # what waits is written first
         return await asyncio.to_thread(self._judged)
-
-    async def aclose(self) -> None:
-        thread, self._thread = self._thread, None
-        if thread is not None:
-            self._put(None)
-            await asyncio.to_thread(thread.join)
-
-    async def _ask(self, do: Callable[[sqlite3.Connection], Any]) -> Any:
-        """Have the writer do something after all that was recorded before, and wait until it is committed."""
-        if self._thread is None:
-            raise StoreError(f"The store {self._path} is not open. Expected `await store.open()` first.")
-        asked = _Asked(do, Future())
-        self._put(asked)
-        return await asyncio.wrap_future(asked.done)
-
-    def _put(self, item: _Asked | None) -> None:
-        self._queue.append(item)
-        self._urgent.set()
-        self._wake.set()
 
     def _prepare(self) -> None:
         try:
@@ -151,17 +109,17 @@ class SQLite(Store):
     def _write(self) -> None:
         """The writer thread: take what has come, commit it together, tell who waits."""
         db: sqlite3.Connection | None = None
-        swept, open_ = 0.0, True
+        swept, open_ = -_SWEEP_S, True
         while open_:
             batch = self._take()
             open_ = None not in batch
             records = [item for item in batch if isinstance(item, Record)]
-            answers: list[tuple[_Asked, Any]] = []
+            answers: list[tuple[Asked, Any]] = []
             try:
                 db = db or self._connect()
                 db.execute("begin immediate")
                 self._store(db, records)
-                answers.extend((item, self._done(db, item)) for item in batch if isinstance(item, _Asked))
+                answers.extend((item, self._done(db, item)) for item in batch if isinstance(item, Asked))
                 if self.retain_s and time.monotonic() - swept > _SWEEP_S:
                     self._sweep(db)
                     swept = time.monotonic()
@@ -177,36 +135,24 @@ class SQLite(Store):
                     db = None
             told = {id(item) for item, _ in answers}
             for asked, value in answers:
-                _tell(asked.done, value)
+                tell(asked.done, value)
             for item in batch:
-                if isinstance(item, _Asked) and id(item) not in told:
-                    _tell(item.done, StoreError(f"The store {self._path} can not be used ({self.error})."))
+                if isinstance(item, Asked) and id(item) not in told:
+                    tell(item.done, StoreError(f"The store {self._path} can not be used ({self.error})."))
         if db is not None:
             db.close()
 
-    def _done(self, db: sqlite3.Connection, asked: _Asked) -> Any:
+    def _done(self, db: sqlite3.Connection, asked: Asked) -> Any:
         """What somebody waits for; its failure is theirs alone, the records beside it are kept."""
         try:
             return asked.do(db)
         except sqlite3.Error as error:
             return StoreError(f"The store {self._path} can not be used ({type(error).__name__}: {error}).")
 
-    def _take(self) -> list[Record | _Asked | None]:
-        """The next batch: what has come a moment after the first, or at once where somebody waits. None is the end."""
-        self._wake.wait()
-        self._urgent.wait(_TOGETHER_S)
-        self._wake.clear()
-        self._urgent.clear()
-        batch = [self._queue.popleft() for _ in range(min(len(self._queue), _BATCH))]
-        if self._queue:
-            self._urgent.set()
-            self._wake.set()
-        return batch
-
     @staticmethod
     def _store(db: sqlite3.Connection, records: Sequence[Record]) -> None:
-        marks = ", ".join("?" * len(_FIELDS))
-        db.executemany(f"insert or replace into decisions values ({marks})", [_row(r) for r in records])
+        marks = ", ".join("?" * len(FIELDS))
+        db.executemany(f"insert or replace into decisions values ({marks})", [row_of(r) for r in records])
 
     def _sweep(self, db: sqlite3.Connection) -> None:
         before = (time.time() - self.retain_s,)
@@ -214,36 +160,13 @@ class SQLite(Store):
         db.execute("delete from decisions where at < ?", before)
 
     def _judged(self) -> list[tuple[Record, Feedback]]:
-        columns = ", ".join(f"d.{n}" for n in _FIELDS)
+        columns = ", ".join([*(f"d.{n}" for n in FIELDS), *(f"f.{n}" for n in FEEDBACK)])
         with contextlib.closing(self._connect()) as db:
             rows = db.execute(
-                f"select {columns}, f.trace_id, f.score, f.name, f.comment, f.key, f.at from feedback f "
-                "join decisions d on d.trace_id = f.trace_id order by d.at, f.at"
+                f"select {columns} from feedback f join decisions d on d.trace_id = f.trace_id order by d.at, f.at"
             ).fetchall()
-        n = len(_FIELDS)
-        return [(_record(row[:n]), Feedback(*row[n:])) for row in rows]
+        return [judged_of(row) for row in rows]
 
 
 def _names() -> str:
-    return ", ".join(_FIELDS)
-
-
-def _row(record: Record) -> tuple[Any, ...]:
-    row = [getattr(record, name) for name in _FIELDS]
-    row[_FIELDS.index("models")] = msgspec.json.encode(record.models).decode()
-    return tuple(row)
-
-
-def _record(row: Sequence[Any]) -> Record:
-    facts = dict(zip(_FIELDS, row, strict=True))
-    facts["models"] = tuple(msgspec.json.decode(facts["models"]))
-    facts["streamed"], facts["estimated"] = bool(facts["streamed"]), bool(facts["estimated"])
-    return Record(**facts)
-
-
-def _tell(done: Future[Any], value: Any) -> None:
-    with contextlib.suppress(InvalidStateError):  # whoever waited may have gone
-        if isinstance(value, BaseException):
-            done.set_exception(value)
-        else:
-            done.set_result(value)
+    return ", ".join(FIELDS)

@@ -14,5 +14,6 @@ STORES: Table[type[Store]] = Table(
     {
         "memory": "routewright.stores.memory:Memory",
         "sqlite": "routewright.stores.sqlite:SQLite",
+        "postgresql": "routewright.stores.postgresql:PostgreSQL",
     },
 )
