@@ -32,6 +32,7 @@ from routewright.gateway.records import Recorder, redactor
 from routewright.gateway.served import header
 from routewright.gateway.service import Service
 from routewright.gateway.settings import CoordinatorEntry, Settings
+from routewright.gateway.shared import Shared
 from routewright.pools.pool import Pool, load_pool
 from routewright.stores.base import Feedback, Record, build_store
 
@@ -67,8 +68,9 @@ def build_service(settings: Settings, base: Path) -> Service:
         options["path"] = str(base / options["path"])
     store = build_store(settings.store.kind, options, settings.store.retain_days * 86400)
     recorder = Recorder(settings.store.prompts, redactor(settings.store.redact))
-    keyring, log = Keyring(settings.keys), settings.log == "requests"
-    return Service(pool, coordinators, store, keyring, recorder, log, settings.limits)
+    shared = Shared(settings.shared) if settings.shared is not None else None
+    keyring, log = Keyring(settings.keys, shared), settings.log == "requests"
+    return Service(pool, coordinators, store, keyring, recorder, log, settings.limits, shared)
 
 
 def build_app(settings: Settings, base: Path = Path()) -> Starlette:
@@ -172,6 +174,8 @@ class Pages:
         """Requests can be served. A store in trouble is told, and stops nothing."""
         store = self._service.store
         told = {"status": "ready" if self.ready else "not ready", "store": "in trouble" if store.error else "ok"}
+        if self._service.shared is not None:
+            told["shared"] = "in trouble" if self._service.shared.away else "ok"
         return _json(told, 200 if self.ready else 503)
 
     async def metrics(self, request: Request) -> Response:

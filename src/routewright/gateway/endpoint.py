@@ -69,7 +69,8 @@ class Endpoint:
             body = await body_of(headers, receive, self._limits.body_bytes, self._limits.body_s)
             asked = self._dialect.read(body, headers, self._limits.messages)
             self._service.check(asked, key)
-            key.quota.admit()
+            if (admitted := key.quota.admit()) is not None:
+                await admitted
         except Fault as fault:
             self._service.metrics.refused(fault.status)
             raise

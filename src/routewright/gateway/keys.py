@@ -11,11 +11,15 @@ import hmac
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from routewright.errors import ConfigError
 from routewright.gateway.faults import Fault
 from routewright.gateway.limits import Quota
 from routewright.gateway.settings import KeyEntry
+
+if TYPE_CHECKING:
+    from routewright.gateway.shared import Shared
 
 _SHORTEST = 16  # characters; a key is no password
 
@@ -41,10 +45,10 @@ class Key:
 class Keyring:
     """All keys of a gateway. Without any, everybody is one admin called `anonymous`."""
 
-    def __init__(self, entries: Sequence[KeyEntry] = ()) -> None:
+    def __init__(self, entries: Sequence[KeyEntry] = (), shared: Shared | None = None) -> None:
         self._keys: list[tuple[bytes, Key]] = []
         for entry in entries:
-            made = Key(entry.name, entry.role, entry.models, Quota(entry))
+            made = Key(entry.name, entry.role, entry.models, Quota(entry, shared))
             self._keys.append((_digest_of(entry), made))
         self._anonymous = None if entries else Key("anonymous", "admin")
 

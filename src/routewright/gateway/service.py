@@ -24,10 +24,12 @@ from routewright.gateway.asked import Asked
 from routewright.gateway.faults import Fault, bad, fault_of, fault_of_reply
 from routewright.gateway.job import Job, Serving
 from routewright.gateway.keys import Key, Keyring
+from routewright.gateway.limits import recall
 from routewright.gateway.metrics import Metrics
 from routewright.gateway.records import Recorder
 from routewright.gateway.served import Served
 from routewright.gateway.settings import LimitSettings
+from routewright.gateway.shared import Shared
 from routewright.gateway.streaming import Live
 from routewright.policies.base import Policy
 from routewright.pools.budget import Ledger, SharedLedger
@@ -54,9 +56,12 @@ class Service:
         recorder: Recorder,
         log_requests: bool = True,
         limits: LimitSettings | None = None,
+        shared: Shared | None = None,
     ) -> None:
         self.pool, self.coordinators, self.store, self.keyring = pool, dict(coordinators), store, keyring
         self.recorder, self.metrics, self._log_requests = recorder, Metrics(), log_requests
+        self.shared = shared
+        self._recalling: asyncio.Task[None] | None = None
         limits = limits or LimitSettings()
         self._request_s, self._prepare_s = limits.request_s, limits.prepare_s
         self._ended: deque[tuple[Served, str, int, bool]] = deque()  # not kept yet
@@ -77,12 +82,17 @@ class Service:
     async def open(self) -> None:
         """Open the store and take back what the keys have spent."""
         await self.store.open()
-        for key in self.keyring.keys:
-            await key.quota.recall(self.store)
+        if self.shared is not None:
+            await self.shared.open(self.store, self.flush)
+        self._recalling = await recall([key.quota for key in self.keyring.keys], self.store)
 
     async def aclose(self) -> None:
         """Keep what has ended, and let go."""
+        if self._recalling is not None:
+            self._recalling.cancel()
         self.flush()
+        if self.shared is not None:
+            await self.shared.aclose()
         await self.store.aclose()
         await self.pool.aclose()
 
@@ -271,6 +281,7 @@ class Service:
 
     def _record(self, job: Job, status: int) -> Served:
         """Take the tokens from the key's rate at once; keep and count the rest a moment later, off the answer's path."""
+        job.ledger.ended()
         served = job.served()
         usage = served.usage
         job.key.quota.used(usage.tokens_in + usage.tokens_out)

@@ -26,6 +26,7 @@ from routewright.config import Config, parse, read_toml
 from routewright.errors import ConfigError
 from routewright.stores.table import STORES
 
+_MOST_USD = 4_000_000  # of a shared budget: Redis counts pico-dollars in 64 bits
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]*")  # what may be a name in a URL, a header, a label
 
 
@@ -99,6 +100,31 @@ class KeyEntry(Config):
         return self
 
 
+class SharedEntry(Config):
+    """The Redis through which gateways share budgets and rates."""
+
+    url: str = Field("", description="redis://host:6379/0; one without a password")
+    url_env: str = Field("", description="or the name of the environment variable that holds the URL")
+    prefix: str = Field(
+        "routewright", pattern="^[A-Za-z0-9_.-]{1,64}$", description="of the names of the keys in Redis"
+    )
+    ahead: float = Field(0.01, ge=0, le=1, description="part of a budget that a gateway takes ahead")
+    settle_s: float = Field(
+        3.0, gt=0, description="how long gateways have to say what they hold after a restart of Redis, seconds"
+    )
+    wait_s: float = Field(5.0, gt=0, description="longest a request waits for its part of a budget, seconds")
+
+    @model_validator(mode="after")
+    def _one_of_two(self) -> Any:
+        if bool(self.url) == bool(self.url_env):
+            raise ValueError("expected either url or url_env")
+        if "@" in self.url:
+            raise ValueError("a URL with a password belongs into an environment variable, and its name into url_env")
+        if self.url and not self.url.startswith(("redis://", "rediss://", "unix://")):
+            raise ValueError("expected redis://host:6379/0")
+        return self
+
+
 class Settings(Config):
     """A whole serve file, checked."""
 
@@ -110,6 +136,7 @@ class Settings(Config):
     )
     limits: LimitSettings = LimitSettings()
     store: StoreEntry = StoreEntry()
+    shared: SharedEntry | None = Field(None, description="what several gateways share; none: this one is alone")
     keys: tuple[KeyEntry, ...] = Field((), description="none: everybody who can connect is an admin")
     insecure: bool = Field(False, description="allow an address beyond this machine without keys")
     log: Literal["requests", "errors"] = Field("requests", description="a line for every request, or for failures")
@@ -129,6 +156,18 @@ class Settings(Config):
         if len(set(names)) < len(names):
             raise ValueError("a name of a key is used twice")
         return value
+
+    @model_validator(mode="after")
+    def _together(self) -> Any:
+        budgets = [usd for key in self.keys for usd in (key.usd_per_day, key.usd_per_month) if usd is not None]
+        if self.shared is not None and budgets and self.store.kind != "postgresql":
+            raise ValueError(
+                f"[shared] with hard budgets needs a store that gateways share, got {self.store.kind!r}: it says what was "
+                'spent when Redis has forgotten. Expected [store] kind = "postgresql"'
+            )
+        if self.shared is not None and max(budgets, default=0) > _MOST_USD:
+            raise ValueError(f"a shared budget is at most {_MOST_USD:,} USD, got {max(budgets):,.0f}")
+        return self
 
     @model_validator(mode="after")
     def _closed(self) -> Any:

@@ -98,6 +98,18 @@ class Ledger:
         self.reserved += hold.amount
         return hold
 
+    def covers(self, amount: int | None) -> bool:
+        """Whether `reserve_pico` would do it now. What merely `fits` may have to be fetched first (`refill`)."""
+        return self.fits_pico(amount)
+
+    async def refill(self, amount: int | None) -> bool:
+        """Fetch what is lacking for a reservation that fits; True if it is worth trying again. Nothing to fetch here."""
+        return False
+
+    def ended(self, spent: int = 0) -> None:
+        """The episode is over and about to be recorded. `spent`: what it has booked, for ledgers above."""
+        return
+
     @property
     def spent_usd(self) -> float:
         return self.spent / PICO
@@ -143,8 +155,30 @@ class SharedLedger(Ledger):
             return None
         hold = _SharedHold(self, amount or 0)
         self.reserved += hold.amount
-        hold.above = [made for ledger in self.above if (made := ledger.reserve_pico(amount)) is not None]
+        hold.above = []
+        for ledger in self.above:
+            made = ledger.reserve_pico(amount)
+            if made is None:
+                hold.release()
+                return None
+            hold.above.append(made)
         return hold
+
+    def covers(self, amount: int | None) -> bool:
+        return super().fits_pico(amount) and all(ledger.covers(amount) for ledger in self.above)
+
+    async def refill(self, amount: int | None) -> bool:
+        if not super().fits_pico(amount):
+            return False
+        lacking = [ledger for ledger in self.above if not ledger.covers(amount)]
+        for ledger in lacking:
+            if not await ledger.refill(amount):
+                return False
+        return bool(lacking)
+
+    def ended(self, spent: int = 0) -> None:
+        for ledger in self.above:
+            ledger.ended(self.spent)
 
     @property
     def remaining(self) -> int | None:

@@ -201,9 +201,7 @@ async def _attempt(run: _Running, member: Member) -> Reply:
         began = time.perf_counter()  # waiting for a turn is not the model's time
         hold = run.ledger.reserve_pico(priced.worst)
         if hold is None:
-            endpoint.breaker.given_up(probe)
-            most = "any amount" if priced.worst is None else f"{priced.worst / PICO:.3g} USD"
-            raise BudgetExceeded(f"{member.card.name} may cost {most}, {run.ledger.remaining_usd:.3g} USD are left")
+            hold = await _fetched(run, member, priced, probe)
         done = await _booked(run, member, priced, hold, began, probe)
     finally:
         endpoint.leave(member)
@@ -225,6 +223,19 @@ async def _attempt(run: _Running, member: Member) -> Reply:
     if cache is not None and key is not None and (lost := await cache.put(key, done)):
         run.attempts[-1] = replace(run.attempts[-1], note="; ".join(filter(None, [note, lost])))
     return _reply(run, member, done, usage)
+
+
+async def _fetched(run: _Running, member: Member, priced: Priced, probe: bool) -> Hold:
+    """A reservation after what it lacks was fetched, as from a budget that gateways share; else it is `BudgetExceeded`."""
+    try:
+        while await run.ledger.refill(priced.worst):
+            if (hold := run.ledger.reserve_pico(priced.worst)) is not None:
+                return hold
+        most = "any amount" if priced.worst is None else f"{priced.worst / PICO:.3g} USD"
+        raise BudgetExceeded(f"{member.card.name} may cost {most}, {run.ledger.remaining_usd:.3g} USD are left")
+    except BaseException:
+        member.endpoint.breaker.given_up(probe)
+        raise
 
 
 async def _booked(run: _Running, member: Member, priced: Priced, hold: Hold, began: float, probe: bool) -> Completion:
