@@ -44,6 +44,20 @@ class Server:
             assert time.monotonic() < until, f"{self._command[0]} did not start"
             time.sleep(0.02)
 
+    @contextmanager
+    def hanging(self) -> Iterator[None]:
+        """All its processes stand still: connections stay, nothing answers."""
+        assert self._process is not None
+        told = subprocess.run(["pgrep", "-P", str(self._process.pid)], capture_output=True, text=True).stdout
+        pids = [int(pid) for pid in told.split()] + [self._process.pid]
+        for pid in pids:
+            os.kill(pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            for pid in pids:
+                os.kill(pid, signal.SIGCONT)
+
     def stop(self, how: int = signal.SIGKILL) -> None:
         process, self._process = self._process, None
         if process is not None:

@@ -181,6 +181,53 @@ def test_several_may_begin_at_once(postgres: Server, prefix: str) -> None:
     assert rows(postgres, f"select count(*) from {prefix}decisions") == [(6,)]
 
 
+def test_a_record_that_waits_at_another_gateway_is_found(postgres: Server, prefix: str) -> None:
+    async def go() -> tuple[bool, bool]:
+        one, two = [build_store("postgresql", {"url": postgres.url, "prefix": prefix}) for _ in range(2)]
+        await asyncio.gather(one.open(), two.open())
+        given = record()
+        one.record(given)
+        found = await two.find(given.trace_id)
+        judged = await two.feedback(Feedback(given.trace_id, 1.0))
+        await asyncio.gather(one.aclose(), two.aclose())
+        return found == given, judged
+
+    assert asyncio.run(go()) == (True, True)
+
+
+def test_a_server_that_hangs_holds_nobody_up(own: Server, prefix: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("routewright.stores.postgresql._ANSWER_S", 0.3)
+    monkeypatch.setattr("routewright.stores.postgresql.PostgreSQL.goodbye_s", 0.3)
+
+    async def go() -> int:
+        store = build_store("postgresql", {"url": own.url, "prefix": prefix})
+        await store.open()
+        with own.hanging():
+            store.record(record())
+            with pytest.raises(StoreError, match="did not answer within"):
+                await store.feedback(Feedback("0" * 32, 1.0))
+            await store.aclose()
+        return store.lost
+
+    assert asyncio.run(go()) >= 1
+
+
+def test_much_that_is_too_old_goes_bit_by_bit(postgres: Server, prefix: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("routewright.stores.schema._SWEPT", 2)
+
+    async def go() -> None:
+        store = build_store("postgresql", {"url": postgres.url, "prefix": prefix}, 500.0)
+        await store.open()
+        for _ in range(5):
+            store.record(record(at=1.0))
+        for _ in range(4):
+            await store.spent_usd("team", 0.0)
+        await store.aclose()
+
+    asyncio.run(go())
+    assert rows(postgres, f"select count(*) from {prefix}decisions") == [(0,)]
+
+
 async def opened(**options: Any) -> Store:
     store = build_store("postgresql", options)
     await store.open()

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 _IDLE_S = 5.0  # a lease that was not touched for so long goes back
 _PATIENCE_S = 0.8  # a request waits so long for what other gateways hold
+_AT_ONCE = 16  # leases drawn side by side
 _KEPT_S = 2 * 86400  # Redis keeps a budget so long after its period
 _log = logging.getLogger("routewright.gateway")
 
@@ -200,16 +201,22 @@ class Leases:
 
     async def turn(self, beat: bool) -> None:
         """Draw where it is low, or on every beat; give back what is idle."""
-        now = time.time()
+        now, due = time.time(), []
         for name, lease in list(self._all.items()):
             idle = time.monotonic() - lease.touched > _IDLE_S
             over = now > lease.until and not lease.reserved
             if beat:
                 lease.peak = max(lease.reserved, lease.peak * 9 // 10)
-            if lease.waiting or lease.free < lease.free_low or (beat and (lease.free or not idle)):
-                await self._draw(lease, idle or over)
             if over and not lease.free and not lease.waiting:
                 del self._all[name]
+            elif lease.waiting or lease.free < lease.free_low or (beat and (lease.free or not idle)):
+                due.append((lease, idle or over))
+        due.sort(key=lambda one: not one[0].waiting)
+        for first in range(0, len(due), _AT_ONCE):
+            draws = (self._draw(lease, idle) for lease, idle in due[first : first + _AT_ONCE])
+            for ended in await asyncio.gather(*draws, return_exceptions=True):
+                if isinstance(ended, BaseException):
+                    raise ended
 
     async def give_back(self) -> None:
         """At the end: what is free goes back."""

@@ -124,7 +124,9 @@ class Shared:
         """Have all that has ended written to the store; whether it was."""
         self._flush()
         try:
-            await asyncio.wait_for(self.store.find("0" * 32), self._entry.settle_s / 3)
+            await asyncio.wait_for(
+                self.store.spent_usd("", time.time()), self._entry.settle_s / 3
+            )  # after all before it
         except (StoreError, TimeoutError):
             return False
         return not self.store.lost

@@ -17,7 +17,7 @@ import logging
 import os
 import time
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import Field, model_validator
 
@@ -38,6 +38,7 @@ _BACKOFF_S = (0.05, 2.0)  # between attempts to reach the server: the first, the
 _CONNECT_S = 5  # for one connection, seconds
 _STATEMENT_S = 30  # for one statement
 _ANSWER_S = 10.0  # that somebody waits for an answer
+_ELSEWHERE_S = 0.2  # in which a record of another gateway arrives
 _GOODBYE_S = 5.0  # for what is left when the store is closed while the server is away
 _PASSING = ("starting up", "shutting down", "recovery", "too many", "connection slots", "terminating")
 _log = logging.getLogger("routewright.gateway")
@@ -47,6 +48,7 @@ class PostgreSQL(Written):
     """One writer thread, one database, any number of gateways."""
 
     kind = "postgresql"
+    goodbye_s: ClassVar[float | None] = 2 * _GOODBYE_S
     summary = "a database that gateways share; records wait in a queue while it is away"
 
     class Config(config.Config):
@@ -126,10 +128,21 @@ class PostgreSQL(Written):
 
     async def find(self, trace_id: str) -> Record | None:
         row = await self._answer(lambda db: self._tables.find(db, trace_id))
+        if row is None:  # it may wait at another gateway, for others to share its commit
+            await asyncio.sleep(_ELSEWHERE_S)
+            row = await self._answer(lambda db: self._tables.find(db, trace_id))
         return record_of(row) if row is not None else None
 
     async def spent_usd(self, key: str, since: float) -> float:
         return float(await self._answer(lambda db: self._tables.spent_usd(db, key, since)))
+
+    async def aclose(self) -> None:
+        thread = self._thread
+        await super().aclose()
+        if thread is not None and thread.is_alive():  # the server hangs, and our writer with it
+            left = len(self._queue) + self._held
+            self.lost += left
+            _log.error("store: %d records were lost, %s does not answer", left, self._named)
 
     async def judged(self) -> list[tuple[Record, Feedback]]:
         await self._answer(lambda db: None)  # what waits is written first
@@ -202,7 +215,8 @@ class PostgreSQL(Written):
         if self.retain_s and time.monotonic() - self._swept > _SWEEP_S:
             self._swept = time.monotonic()
             with db.begin():
-                self._tables.sweep(db, time.time() - self.retain_s)
+                if self._tables.sweep(db, time.time() - self.retain_s):
+                    self._swept = -_SWEEP_S
 
     def _keep(self, db: Connection, most: int, asked: Sequence[Asked] = ()) -> list[tuple[Asked, Any]]:
         """Commit the first records, and what is asked."""

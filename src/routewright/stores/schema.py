@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
 FORMAT = 1
+_SWEPT = 5000  # decisions deleted at a time
 _TYPES: dict[str, Any] = {
     **dict.fromkeys(("at", "value_usd", "cost_usd", "latency_s", "first_token_s", "probability", "score"), sa.Double()),
     **dict.fromkeys(("status", "tokens_in", "tokens_out", "calls"), sa.BigInteger()),
@@ -90,13 +91,16 @@ class Schema:
         joined = sa.select(*d.c, *f.c).join(f, f.c.trace_id == d.c.trace_id)
         return db.execute(joined.order_by(d.c.at, f.c.at)).fetchall()
 
-    def sweep(self, db: Connection, before: float) -> None:
-        """Delete what is older, unless another gateway is at it."""
-        if db.execute(sa.select(sa.func.pg_try_advisory_xact_lock(self._lock + 1))).scalar_one():
-            c = self.decisions.c
-            old = sa.select(c.trace_id).where(c.at < before)
+    def sweep(self, db: Connection, before: float) -> bool:
+        """Delete some of what is older, unless another gateway is at it. True if there is more."""
+        if not db.execute(sa.select(sa.func.pg_try_advisory_xact_lock(self._lock + 1))).scalar_one():
+            return False
+        c = self.decisions.c
+        old = db.execute(sa.select(c.trace_id).where(c.at < before).limit(_SWEPT)).scalars().all()
+        if old:
             db.execute(sa.delete(self.feedback).where(self.feedback.c.trace_id.in_(old)))
-            db.execute(sa.delete(self.decisions).where(c.at < before))
+            db.execute(sa.delete(self.decisions).where(c.trace_id.in_(old)))
+        return len(old) == _SWEPT
 
 
 def _column(name: str, primary_key: bool) -> sa.Column[Any]:

@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, InvalidStateError
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from routewright.errors import StoreError
 from routewright.stores.base import Record, Store
@@ -33,6 +33,8 @@ class Asked:
 
 class Written(Store):
     """Base of the stores with one writer thread; their configuration has `queue`."""
+
+    goodbye_s: ClassVar[float | None] = None  # the longest wait for the writer's end; None: as long as it takes
 
     def __init__(self, config: Any = None, retain_s: float = 0.0) -> None:
         super().__init__(config, retain_s)
@@ -67,7 +69,7 @@ class Written(Store):
         thread, self._thread = self._thread, None
         if thread is not None:
             self._put(None)
-            await asyncio.to_thread(thread.join)
+            await asyncio.to_thread(thread.join, self.goodbye_s)
 
     async def _ask(self, do: Callable[[Any], Any]) -> Any:
         """Have the writer do something after all that was recorded before, and wait until it is committed."""
