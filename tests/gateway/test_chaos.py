@@ -133,6 +133,7 @@ def test_postgresql_may_stop_and_start_again(
     assert rows(durable.url, f"select count(*) from {prefix}feedback") == [(1,)]
 
 
+@pytest.mark.slow
 def test_redis_may_stop_and_start_again(stack: ExitStack, upstream: Upstream, postgres: Server, tmp_path: Path) -> None:
     section, prefix = store_of(postgres, tmp_path)
     shared = stack.enter_context(redis())

@@ -227,8 +227,18 @@ def test_while_redis_is_away_leases_are_spent_and_then_refuse(server: Server) ->
     played(server, 2, play)
 
 
-@pytest.mark.parametrize("how", ["restarted", "emptied"])
-def test_redis_may_forget_everything(how: str, server: Server) -> None:
+@pytest.mark.parametrize("how", ["restarted", "emptied", "kept on disk"])
+def test_redis_may_forget_everything_or_the_last_second(how: str, server: Server) -> None:
+    if how == "kept on disk":
+        with redis("--appendonly", "yes") as keeping:
+            forgetting(how, keeping)
+    else:
+        forgetting(how, server)
+
+
+def forgetting(how: str, server: Server) -> None:
+    """Redis goes and comes during traffic, three times."""
+
     async def play(*made: Gateway) -> None:
         stop, refused = False, 0
 
@@ -243,7 +253,7 @@ def test_redis_may_forget_everything(how: str, server: Server) -> None:
         clients = [asyncio.ensure_future(client(g, i)) for i, g in enumerate(made * 2)]
         for _ in range(3):
             await until(lambda more=held(*made) + pico(0.05): held(*made) > more)
-            if how == "restarted":
+            if how != "emptied":
                 server.stop()
                 server.start()
             else:
