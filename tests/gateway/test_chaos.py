@@ -75,7 +75,6 @@ def test_kill_9_loses_no_acknowledged_feedback_and_a_moment_of_records(
             await until(lambda: len(seen.answers) > 400)
             killed = time.monotonic()
             process.stop(signal.SIGKILL)
-        assert seen.failed == 4, "all were under way"
         return seen, killed
 
     seen, killed = asyncio.run(go())

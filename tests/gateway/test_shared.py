@@ -274,6 +274,20 @@ def forgetting(how: str, server: Server) -> None:
     played(server, 3, play)
 
 
+def test_what_the_store_has_lost_counts_as_held(server: Server) -> None:
+    async def play(gateway: Gateway) -> None:
+        assert await gateway.request(worst=pico(0.6), usd=0.6)
+        gateway.store._records.clear()  # type: ignore[attr-defined]
+        gateway.store.lose([record(cost_usd=0.6)])
+        server.stop()
+        server.start()
+        await until(lambda epoch=gateway.shared.epoch: gateway.shared.epoch != epoch)
+        assert not await gateway.request(worst=pico(0.5))
+        assert await gateway.request(worst=pico(0.3))
+
+    played(server, 1, play)
+
+
 def test_who_misses_the_roll_call_costs_and_never_gains(server: Server) -> None:
     async def play(one: Gateway, two: Gateway) -> None:
         for gateway in (one, two):

@@ -79,7 +79,7 @@ def test_a_full_queue_is_counted() -> None:
     store = SQLite(SQLite.Config(path="never-opened.sqlite", queue=2))
     for _ in range(5):
         store.record(record())
-    assert store.lost == 3
+    assert (store.lost, round(store.lost_usd * 1e6)) == (3, 60)
     assert store.error == "2 records wait to be written"
 
 

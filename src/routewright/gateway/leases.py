@@ -183,13 +183,13 @@ class Leases:
         for lease in self._all.values():
             lease.epoch = ""
         told = {lease: lease.told for lease in held}
-        safe = await self._shared.recorded() if held else True
+        lost_usd = await self._shared.recorded() if held else None
         for lease in held:
             drawn = lease.cap
             lease.cap = least = (
                 lease.spent + lease.reserved
             )  # nothing is reserved until we know whether we are too late
-            outstanding = drawn - told[lease] if safe else drawn
+            outstanding = drawn if lost_usd is None else min(drawn, drawn - told[lease] + pico(lost_usd))
             arguments = [epoch, self._shared.id, drawn, least, outstanding, round(lease.until + _KEPT_S)]
             try:
                 said, had = await self._shared.call(ATTEND, ["marker", lease.place], arguments)

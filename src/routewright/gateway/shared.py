@@ -120,16 +120,16 @@ class Shared:
         prefix = "{" + self._entry.prefix + "}:"  # braces: one node of a cluster has them all
         return await known([prefix + key for key in keys], arguments)
 
-    async def recorded(self) -> bool:
-        """Have all that has ended written to the store; whether it was."""
+    async def recorded(self) -> float | None:
+        """Have all that has ended written to the store; what it has lost of it, USD. None if it can not say."""
         self._flush()
         try:
             await asyncio.wait_for(
                 self.store.spent_usd("", time.time()), self._entry.settle_s / 3
             )  # after all before it
         except (StoreError, TimeoutError):
-            return False
-        return not self.store.lost
+            return None
+        return self.store.lost_usd
 
     def moved(self) -> None:
         """Redis was restarted or emptied: meet again at once."""

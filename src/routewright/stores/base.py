@@ -16,7 +16,7 @@ Texts are there only if the gateway was told to keep them; a store looks into no
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -75,7 +75,7 @@ class NoOptions(Config):
 
 
 class Store(ABC):
-    """Base of the stores. `lost` counts records that were given and could not be kept."""
+    """Base of the stores. `lost` counts records that were given and could not be kept, `lost_usd` what they had cost."""
 
     Config: ClassVar[type[Config]] = NoOptions
     kind: ClassVar[str]
@@ -84,7 +84,7 @@ class Store(ABC):
     def __init__(self, config: Any = None, retain_s: float = 0.0) -> None:
         self.config: Any = config if config is not None else self.Config()
         self.retain_s = retain_s  # older records are deleted; 0: never
-        self.lost = 0
+        self.lost, self.lost_usd = 0, 0.0
         self.error = ""  # what went wrong last, empty while all is well
 
     async def open(self) -> None:
@@ -110,6 +110,12 @@ class Store(ABC):
     @abstractmethod
     async def judged(self) -> list[tuple[Record, Feedback]]:
         """Every record with feedback, beside it; a record as often as it was judged. In order of time."""
+
+    def lose(self, records: Iterable[Record]) -> None:
+        """Count records as lost."""
+        for record in records:
+            self.lost += 1
+            self.lost_usd += record.cost_usd
 
     async def aclose(self) -> None:
         """Write what is left and let go. Closing twice is harmless."""

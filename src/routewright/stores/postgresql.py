@@ -140,9 +140,9 @@ class PostgreSQL(Written):
         thread = self._thread
         await super().aclose()
         if thread is not None and thread.is_alive():  # the server hangs, and our writer with it
-            left = len(self._queue) + self._held
-            self.lost += left
-            _log.error("store: %d records were lost, %s does not answer", left, self._named)
+            left = [*self._kept, *(item for item in list(self._queue) if isinstance(item, Record))]
+            self.lose(left)
+            _log.error("store: %d records were lost, %s does not answer", len(left), self._named)
 
     async def judged(self) -> list[tuple[Record, Feedback]]:
         await self._answer(lambda db: None)  # what waits is written first
@@ -196,7 +196,7 @@ class PostgreSQL(Written):
                 wait_s = min(_BACKOFF_S[1], 2 * wait_s) if wait_s else _BACKOFF_S[0]
                 again_at = time.monotonic() + wait_s
         if self._kept:
-            self.lost += len(self._kept)
+            self.lose(self._kept)
             _log.error("store: %d records were lost, %s is away", len(self._kept), self._named)
         self._drop()
 
@@ -238,12 +238,12 @@ class PostgreSQL(Written):
             with db.begin_nested():
                 self._tables.keep(db, rows)
         except (DataError, IntegrityError):
-            for row in rows:
+            for record, row in zip(records, rows, strict=True):
                 try:
                     with db.begin_nested():
                         self._tables.keep(db, [row])
                 except (DataError, IntegrityError) as error:
-                    self.lost += 1
+                    self.lose([record])
                     _log.error("store: a record was lost (%s)", type(error.orig).__name__)
 
     def _done(self, db: Connection, asked: Asked) -> Any:

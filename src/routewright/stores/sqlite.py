@@ -126,7 +126,7 @@ class SQLite(Written):
                 db.execute("commit")
                 self.error = next((str(value) for _, value in answers if isinstance(value, StoreError)), "")
             except Exception as error:  # a full disk, a file taken away: requests go on, the loss is counted
-                self.lost += len(records)
+                self.lose(records)
                 self.error = f"{type(error).__name__}: {error}"
                 answers = []
                 if db is not None:

@@ -58,7 +58,7 @@ class Written(Store):
 
     def record(self, record: Record) -> None:
         if len(self._queue) + self._held >= self.config.queue:
-            self.lost += 1
+            self.lose([record])
             self.error = f"{self.config.queue} records wait to be written"
             return
         self._queue.append(record)
