@@ -40,7 +40,8 @@ def rows(server: Server, query: str) -> list[tuple[Any, ...]]:
     import psycopg
 
     with psycopg.connect(server.url) as db:
-        return db.execute(query).fetchall()  # type: ignore[call-overload,no-any-return,unused-ignore]
+        done = db.execute(query)  # type: ignore[call-overload,unused-ignore]
+        return done.fetchall() if done.description else []
 
 
 async def until(true: Callable[[], Any], within_s: float = 20.0) -> None:
@@ -193,6 +194,23 @@ def test_a_record_that_waits_at_another_gateway_is_found(postgres: Server, prefi
         return found == given, judged
 
     assert asyncio.run(go()) == (True, True)
+
+
+def test_a_table_that_is_gone_is_told_and_made_again(postgres: Server, prefix: str) -> None:
+    async def go() -> None:
+        store = build_store("postgresql", {"url": postgres.url, "prefix": prefix})
+        await store.open()
+        rows(postgres, f"drop table {prefix}feedback")
+        with pytest.raises(StoreError, match=r"can not be read.*does not exist"):
+            await store.judged()
+        rows(postgres, f"drop table {prefix}decisions")
+        one = record()
+        store.record(one)
+        assert await store.find(one.trace_id) == one
+        assert store.lost == 0
+        await store.aclose()
+
+    asyncio.run(go())
 
 
 def test_a_server_that_hangs_holds_nobody_up(own: Server, prefix: str, monkeypatch: pytest.MonkeyPatch) -> None:

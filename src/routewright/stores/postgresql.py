@@ -146,12 +146,26 @@ class PostgreSQL(Written):
 
     async def judged(self) -> list[tuple[Record, Feedback]]:
         await self._answer(lambda db: None)  # what waits is written first
-        return await asyncio.to_thread(self._judged)
+        found: list[tuple[Record, Feedback]] = await self._beside(
+            lambda db: [judged_of(row) for row in self._tables.judged(db)]
+        )
+        return found
 
-    def _judged(self) -> list[tuple[Record, Feedback]]:
+    async def _beside(self, do: Callable[[Connection], Any]) -> Any:
+        """Read with a connection of its own, beside the writer: a long reading holds nothing up."""
+        if self._thread is None or self.error:  # while the server is away nobody waits for another attempt
+            raise StoreError(f"The store {self._named} can not be read ({self.error or 'it is not open'}).")
+        return await asyncio.to_thread(self._read, do)
+
+    def _read(self, do: Callable[[Connection], Any]) -> Any:
+        from sqlalchemy.exc import SQLAlchemyError
+
         assert self._engine is not None
-        with self._engine.connect() as db:  # one of its own: a long reading holds no writer up
-            return [judged_of(row) for row in self._tables.judged(db)]
+        try:
+            with self._engine.connect() as db:
+                return do(db)
+        except SQLAlchemyError as error:
+            raise StoreError(f"The store {self._named} can not be read ({_said(error)}).") from None
 
     @property
     def _tables(self) -> Schema:
