@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import os
 import time
 from collections.abc import Callable, Sequence
@@ -24,7 +25,17 @@ from pydantic import Field, model_validator
 from routewright import config
 from routewright.errors import ConfigError, MissingExtra, StoreError
 from routewright.stores.base import Feedback, Record
-from routewright.stores.rows import FEEDBACK, FIELDS, feedback_of, judged_of, record_of, row_of
+from routewright.stores.rows import (
+    FEEDBACK,
+    FIELDS,
+    feedback_of,
+    judged_of,
+    listed_of,
+    record_of,
+    row_of,
+    summary_of_rows,
+)
+from routewright.stores.summary import Summary
 from routewright.stores.writer import Asked, Written, tell
 
 if TYPE_CHECKING:
@@ -161,6 +172,28 @@ class PostgreSQL(Written):
         from sqlalchemy.exc import SQLAlchemyError
 
         assert self._engine is not None
+        try:
+            with self._engine.connect() as db:
+                return do(db)
+        except SQLAlchemyError as error:
+            raise StoreError(f"The store {self._named} can not be read ({_said(error)}).") from None
+
+    async def recent(self, limit: int, before: float = math.inf) -> list[Record]:
+        rows = await asyncio.to_thread(self._read, lambda db: self._tables.recent(db, limit, before))
+        return [listed_of(row) for row in rows]
+
+    async def over_time(self, since: float, until: float, bucket_s: float) -> Summary:
+        found, times = await asyncio.to_thread(
+            self._read, lambda db: self._tables.over_time(db, since, until, bucket_s)
+        )
+        return summary_of_rows(found, times, since, until, bucket_s)
+
+    def _read(self, do: Callable[[Connection], Any]) -> Any:
+        """Read with a connection of its own, beside the writer; bounded by the session's `statement_timeout`."""
+        from sqlalchemy.exc import SQLAlchemyError
+
+        if self._thread is None or self._engine is None:
+            raise StoreError(f"The store {self._named} is not open. Expected `await store.open()` first.")
         try:
             with self._engine.connect() as db:
                 return do(db)

@@ -9,9 +9,12 @@ from typing import Any
 import msgspec
 
 from routewright.stores.base import Feedback, Record
+from routewright.stores.summary import MOST, Row, Summary, summed
 
 FIELDS = tuple(f.name for f in fields(Record))
 FEEDBACK = ("trace_id", "name", "score", "comment", "key", "at")
+TEXTS = ("query", "response", "trace")  # what a list of records leaves out
+LISTED = tuple(name for name in FIELDS if name not in TEXTS)
 _MODELS = FIELDS.index("models")
 _TRUTHS = tuple(FIELDS.index(name) for name in ("streamed", "estimated"))
 
@@ -30,6 +33,20 @@ def record_of(row: Sequence[Any]) -> Record:
     for at in _TRUTHS:
         values[at] = bool(values[at])
     return Record(*values)
+
+
+def listed_of(row: Sequence[Any]) -> Record:
+    """The record of a row of `LISTED`: without its texts, and without its trace."""
+    given = dict(zip(LISTED, row, strict=True)) | {"query": None, "response": None, "trace": b""}
+    return record_of([given[name] for name in FIELDS])
+
+
+def summary_of_rows(
+    found: Sequence[Sequence[Any]], times: Sequence[Sequence[Any]], since: float, until: float, bucket_s: float
+) -> Summary:
+    """A summary of what a database has summed up: bucket, models, and the sums of `Row`; and of latencies."""
+    rows = [Row(int(row[0]), msgspec.json.decode(row[1]), *row[2:]) for row in found]
+    return summed(rows, [row[0] for row in times], since, until, bucket_s, sum(row.requests for row in rows) < MOST)
 
 
 def feedback_of(feedback: Feedback) -> list[Any]:

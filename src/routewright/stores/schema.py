@@ -13,7 +13,8 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
 from routewright.errors import StoreError
-from routewright.stores.rows import FEEDBACK, FIELDS
+from routewright.stores.rows import FEEDBACK, FIELDS, LISTED
+from routewright.stores.summary import MOST, TIMED
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -21,12 +22,15 @@ if TYPE_CHECKING:
 FORMAT = 1
 _SWEPT = 5000  # decisions deleted at a time
 _TYPES: dict[str, Any] = {
-    **dict.fromkeys(("at", "value_usd", "cost_usd", "latency_s", "first_token_s", "probability", "score"), sa.Double()),
+    **dict.fromkeys(
+        ("at", "value_usd", "cost_usd", "baseline_usd", "latency_s", "first_token_s", "probability", "score"),
+        sa.Double(),
+    ),
     **dict.fromkeys(("status", "tokens_in", "tokens_out", "calls"), sa.BigInteger()),
     **dict.fromkeys(("streamed", "estimated"), sa.Boolean()),
     "trace": sa.LargeBinary(),
 }
-_MAY_BE_NULL = ("first_token_s", "probability", "query", "response")
+_MAY_BE_NULL = ("first_token_s", "probability", "baseline_usd", "query", "response")
 
 
 class Schema:
@@ -90,6 +94,31 @@ class Schema:
         d, f = self.decisions, self.feedback
         joined = sa.select(*d.c, *f.c).join(f, f.c.trace_id == d.c.trace_id)
         return db.execute(joined.order_by(d.c.at, f.c.at)).fetchall()
+
+    def recent(self, db: Connection, limit: int, before: float) -> Any:
+        """Rows of `LISTED`, the newest first."""
+        c = self.decisions.c
+        listed = [c[name] for name in LISTED]
+        return db.execute(sa.select(*listed).where(c.at < before).order_by(c.at.desc()).limit(limit)).fetchall()
+
+    def over_time(self, db: Connection, since: float, until: float, bucket_s: float) -> tuple[Any, Any]:
+        """Sums by bucket and models, and the newest latencies."""
+        c = self.decisions.c
+        span = (c.at >= since, c.at < until)
+        newest = sa.select(c.at, c.status, c.cost_usd, c.baseline_usd, c.models).where(*span)
+        s = newest.order_by(c.at.desc()).limit(MOST).subquery().c
+        bucket = sa.cast(sa.func.floor((s.at - since) / bucket_s), sa.Integer).label("bucket")
+        sums = sa.select(
+            bucket,
+            s.models,
+            sa.func.count(),
+            sa.func.sum(sa.case((s.status >= 500, 1), else_=0)),
+            sa.func.sum(s.cost_usd),
+            sa.func.sum(sa.case((s.baseline_usd.is_(None), 0.0), else_=s.cost_usd)),
+            sa.func.coalesce(sa.func.sum(s.baseline_usd), 0.0),
+        ).group_by(sa.literal_column("1"), sa.literal_column("2"))
+        times = sa.select(c.latency_s).where(*span).order_by(c.at.desc()).limit(TIMED)
+        return db.execute(sums).fetchall(), db.execute(times).fetchall()
 
     def sweep(self, db: Connection, before: float) -> bool:
         """Delete some of what is older, unless another gateway is at it. True if there is more."""
