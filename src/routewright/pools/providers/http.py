@@ -1,6 +1,6 @@
-"""What providers that speak HTTP share: one session a loop, bounded reading.
+"""What providers that speak HTTP share: an address, its connections, bounded reading, and failures that say where.
 
-Not here: any protocol's JSON (`wire.py`, `anthropic.py`), the form of a stream (`sse.py`), and what a failure means
+Not here: the connections themselves (`connections.py`), any protocol's JSON (`wire.py`, `anthropic.py`), the form of a stream (`sse.py`), and what a failure means
 (`faults.py`). Called by `openai.py` and `anthropic.py`:
 
     async with endpoint.post(body, headers, key) as answer:
@@ -21,13 +21,13 @@ from contextlib import asynccontextmanager, suppress
 from typing import Any
 from weakref import WeakKeyDictionary
 
-import aiohttp
 import msgspec
 from pydantic import Field, field_validator
 from yarl import URL
 
 from routewright.config import Config
 from routewright.errors import PoolError, ProviderError
+from routewright.pools.providers.connections import Answer, Connections, Lost, NotConnected, NotHttp, NotSent
 from routewright.pools.providers.faults import Redact, fault_of_exception, fault_of_status, redactor
 from routewright.pools.providers.sse import Events
 
@@ -64,7 +64,7 @@ class HttpConfig(Config):
 
 
 class Endpoint:
-    """One address that is posted to, and its connections: a session per event loop, made on first use and reused."""
+    """One address that is posted to, and its connections: per event loop, made on first use and used again."""
 
     def __init__(self, config: HttpConfig, path: str, name: str) -> None:
         url = URL(config.base_url)
@@ -75,7 +75,9 @@ class Endpoint:
         self.address = str(self._url.with_query(None).with_fragment(None))  # a query may hold a secret
         self.where = f"{name} ({self.address})"  # begins every message
         self._secrets = [*config.headers.values(), *url.query.values(), url.user, url.password, login]
-        self._sessions: WeakKeyDictionary[asyncio.AbstractEventLoop, aiohttp.ClientSession] = WeakKeyDictionary()
+        self._fixed = {"User-Agent": "routewright", "Content-Type": "application/json", **config.headers, **self._basic}
+        self._by_loop: WeakKeyDictionary[asyncio.AbstractEventLoop, Connections] = WeakKeyDictionary()
+        self._last: tuple[asyncio.AbstractEventLoop | None, Connections | None] = (None, None)
 
     def key(self) -> str:
         """The key, read anew for every call; `ProviderError` names the variable if it is not set."""
@@ -100,29 +102,24 @@ class Endpoint:
             raise PoolError(str(error)) from None
 
     @asynccontextmanager
-    async def post(
-        self, body: Mapping[str, Any], headers: Mapping[str, str], key: str = ""
-    ) -> AsyncIterator[aiohttp.ClientResponse]:
+    async def post(self, body: Mapping[str, Any], headers: Mapping[str, str], key: str = "") -> AsyncIterator[Answer]:
         """Send a body as JSON and hand over the reply's beginning; anything but a 2xx raises `ProviderError`.
 
         What goes wrong with the connection inside the `async with` is mapped as well. `key` is kept out of messages.
         """
+        config, connections = self._config, self._connections()
         data = encode(body, self.where)
         try:
-            session = await self._session()
-            async with session.post(
-                self._url, data=data, headers={**self._basic, **headers}, allow_redirects=False
-            ) as answer:
+            answer = await connections.post(headers, data, config.connect_s, config.first_s)
+            try:
                 if not 200 <= answer.status < 300:
                     said = await self._error_body(answer)
                     raise fault_of_status(answer.status, said, answer.headers, self.where, self._redact(key))
                 yield answer
-        except (aiohttp.ClientError, OSError, TimeoutError) as error:
-            raise fault_of_exception(error, self.where, self._config.connect_s, self._config.first_s) from None
-        except RuntimeError as error:
-            if "Session is closed" not in str(error):
-                raise
-            raise ProviderError(f"{self.where}: closed while a call began.", "connect", reached=False) from None
+            finally:
+                connections.release(answer)
+        except (NotConnected, NotSent, Lost, NotHttp, TimeoutError) as error:
+            raise fault_of_exception(error, self.where, config.connect_s, config.first_s) from None
 
     def fault_of_body(self, error: Any, key: str = "", status: int = 500) -> ProviderError:
         """The error object that a reply of status 200 held; its own code, if it has one, goes before `status`."""
@@ -133,7 +130,7 @@ class Endpoint:
         fault.reached = True  # it had begun to answer
         return fault
 
-    async def body(self, answer: aiohttp.ClientResponse) -> bytes:
+    async def body(self, answer: Answer) -> bytes:
         """The whole reply, at most `max_reply_bytes`."""
         parts, total = [], 0
         while chunk := await self._more(answer):
@@ -142,7 +139,7 @@ class Endpoint:
             parts.append(chunk)
         return b"".join(parts)
 
-    async def events(self, answer: aiohttp.ClientResponse) -> AsyncGenerator[bytes, None]:
+    async def events(self, answer: Answer) -> AsyncGenerator[bytes, None]:
         """The data of server-sent events as they come; an event that the stream's end cut is left out."""
         parser = Events()
         while chunk := await self._more(answer):
@@ -153,10 +150,10 @@ class Endpoint:
             if data == DONE or _is_json(data):
                 yield data
 
-    async def _more(self, answer: aiohttp.ClientResponse) -> bytes:
+    async def _more(self, answer: Answer) -> bytes:
         try:
             async with asyncio.timeout(self._config.idle_s):
-                return await answer.content.readany()
+                return await answer.read_some()
         except TimeoutError:
             said = f"the reply stopped for idle_s = {self._config.idle_s:g} s. Raise it if the upstream needs longer."
             raise ProviderError(f"{self.where}: {said}", "timeout", retryable=True) from None
@@ -173,60 +170,55 @@ class Endpoint:
                 "malformed",
             )
 
-    async def drain(self, answer: aiohttp.ClientResponse) -> None:
+    async def drain(self, answer: Answer) -> None:
         """Wait a moment for the end of a finished stream: a connection read to its end is used again."""
-        with suppress(TimeoutError, aiohttp.ClientError):
+        with suppress(TimeoutError, Lost, NotHttp):
             async with asyncio.timeout(_DRAIN_S):
-                while await answer.content.readany():
+                while await answer.read_some():
                     pass
 
     async def aclose(self) -> None:
         """Close the connections of this loop, and let go of those of loops that have ended."""
-        mine = self._sessions.pop(asyncio.get_running_loop(), None)
-        for loop, session in list(self._sessions.items()):
+        self._last = (None, None)
+        mine = self._by_loop.pop(asyncio.get_running_loop(), None)
+        for loop, connections in list(self._by_loop.items()):
             if loop.is_closed():
-                del self._sessions[loop]
-                await session.close()
+                del self._by_loop[loop]  # its sockets went with it
             elif loop.is_running():
-                del self._sessions[loop]
-                asyncio.run_coroutine_threadsafe(session.close(), loop)
+                del self._by_loop[loop]
+                loop.call_soon_threadsafe(connections.close)
         if mine is not None:
-            await mine.close()
+            mine.close()
 
-    async def _error_body(self, answer: aiohttp.ClientResponse) -> bytes:
+    async def _error_body(self, answer: Answer) -> bytes:
         said = b""
-        with suppress(aiohttp.ClientError, TimeoutError):
-            async for chunk in answer.content.iter_any():
+        with suppress(Lost, NotHttp, TimeoutError):
+            while len(said) <= _ERROR_BYTES and (chunk := await self._more(answer)):
                 said += chunk
-                if len(said) > _ERROR_BYTES:
-                    break
         return said[:_ERROR_BYTES]
 
-    async def _session(self) -> aiohttp.ClientSession:
+    def _connections(self) -> Connections:
+        """Those of the running loop. How many calls run at once is the caller's to say: no limit here."""
         loop = asyncio.get_running_loop()
-        session = self._sessions.get(loop)
-        if session is None or session.closed:
-            # How many calls run at once is the caller's to say: no limit here, and no waiting for a connection.
-            session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=0, ssl=self._tls(), ttl_dns_cache=60),
-                timeout=aiohttp.ClientTimeout(
-                    total=None, connect=self._config.connect_s, sock_read=self._config.first_s
-                ),
-                cookie_jar=aiohttp.DummyCookieJar(),
-                headers={"User-Agent": "routewright", "Content-Type": "application/json", **self._config.headers},
-            )
-            self._sessions[loop] = session
-            for old in [old for old in self._sessions if old.is_closed()]:
-                await self._sessions.pop(old).close()  # its sockets went with its loop
-        return session
+        last, connections = self._last
+        if last is not loop or connections is None or connections.closed:
+            connections = self._by_loop.get(loop)
+            if connections is None or connections.closed:
+                connections = self._by_loop[loop] = Connections(self._url, self._fixed, self._tls())
+                for old in [old for old in self._by_loop if old.is_closed()]:
+                    del self._by_loop[old]  # its sockets went with its loop
+            self._last = (loop, connections)
+        return connections
 
-    def _tls(self) -> ssl.SSLContext | bool:
+    def _tls(self) -> ssl.SSLContext | None:
+        if self._url.scheme != "https" and not self._config.ca_file:
+            return None
         if not self._config.verify_tls:
-            return False
-        if not self._config.ca_file:
-            return True
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+            context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+            return context
         try:
-            return ssl.create_default_context(cafile=self._config.ca_file)
+            return ssl.create_default_context(cafile=self._config.ca_file or None)
         except OSError as error:
             raise PoolError(
                 f"{self.where}: ca_file = {self._config.ca_file!r} can not be read ({error.strerror or error}). "
