@@ -21,6 +21,7 @@ from routewright.gateway.served import Served, header
 from routewright.gateway.service import CLIENT_GONE, Service
 from routewright.gateway.settings import LimitSettings
 from routewright.gateway.streaming import Live
+from routewright.pools.deadline import Deadline
 
 Message: TypeAlias = MutableMapping[str, Any]
 Receive: TypeAlias = Callable[[], Awaitable[Message]]
@@ -67,10 +68,8 @@ class Endpoint:
             await self._refuse(fault, named, send)
         except Exception:
             _log.exception("request %s failed", trace_id)
-            fault = Fault(500, "The gateway failed. Its log says more.", "internal_error")
-            await self._refuse(
-                fault, named, send
-            )  # raises if the answer has begun, and the server closes the connection
+            # Raises if the answer has begun: then the server closes the connection.
+            await self._refuse(Fault(500, "The gateway failed. Its log says more.", "internal_error"), named, send)
 
     async def _read(self, scope: Mapping[str, Any], receive: Receive) -> tuple[Asked, Key]:
         try:
@@ -169,7 +168,7 @@ async def body_of(headers: Mapping[str, str], receive: Receive, most: int, wait_
         raise too_long
     parts, size = [], 0
     try:
-        async with asyncio.timeout(wait_s):
+        with Deadline(wait_s):
             while True:
                 message = await receive()
                 if message["type"] == "http.disconnect":

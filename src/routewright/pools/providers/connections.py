@@ -80,6 +80,11 @@ class Answer:
         """Without its parameters, in lower case."""
         return self.headers.get("content-type", "application/octet-stream").partition(";")[0].strip().lower()
 
+    @property
+    def ready(self) -> bool:
+        """Whether `read_some` has something at once."""
+        return bool(self._parts) or self.whole
+
     async def read_some(self) -> bytes:
         """What has come, or what comes next; empty at the end. `Lost` or `NotHttp` if there is no proper end."""
         while not self._parts:

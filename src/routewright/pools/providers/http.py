@@ -16,8 +16,8 @@ import base64
 import json
 import os
 import ssl
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import suppress
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -27,12 +27,14 @@ from yarl import URL
 
 from routewright.config import Config
 from routewright.errors import PoolError, ProviderError
+from routewright.pools.deadline import Deadline
 from routewright.pools.providers.connections import Answer, Connections, Lost, NotConnected, NotHttp, NotSent
 from routewright.pools.providers.faults import Redact, fault_of_exception, fault_of_status, redactor
 from routewright.pools.providers.sse import Events
 
 DONE = b"[DONE]"  # the last event of the OpenAI protocol
 _ERROR_BYTES = 65536  # read at most this much of an error's body
+TROUBLES = (NotConnected, NotSent, Lost, NotHttp, TimeoutError)  # what a connection can come to
 _DRAIN_S = 0.25  # seconds to wait for the end of a stream that said it is done, so that its connection is kept
 
 
@@ -101,25 +103,27 @@ class Endpoint:
         except ProviderError as error:
             raise PoolError(str(error)) from None
 
-    @asynccontextmanager
-    async def post(self, body: Mapping[str, Any], headers: Mapping[str, str], key: str = "") -> AsyncIterator[Answer]:
+    def post(self, body: Mapping[str, Any], headers: Mapping[str, str], key: str = "") -> Posted:
         """Send a body as JSON and hand over the reply's beginning; anything but a 2xx raises `ProviderError`.
 
         What goes wrong with the connection inside the `async with` is mapped as well. `key` is kept out of messages.
         """
-        config, connections = self._config, self._connections()
-        data = encode(body, self.where)
+        return Posted(self, body, headers, key)
+
+    async def begin(self, connections: Connections, body: bytes, headers: Mapping[str, str], key: str) -> Answer:
+        """For `Posted`: the beginning of a good reply."""
+        answer = await connections.post(headers, body, self._config.connect_s, self._config.first_s)
+        if 200 <= answer.status < 300:
+            return answer
         try:
-            answer = await connections.post(headers, data, config.connect_s, config.first_s)
-            try:
-                if not 200 <= answer.status < 300:
-                    said = await self._error_body(answer)
-                    raise fault_of_status(answer.status, said, answer.headers, self.where, self._redact(key))
-                yield answer
-            finally:
-                connections.release(answer)
-        except (NotConnected, NotSent, Lost, NotHttp, TimeoutError) as error:
-            raise fault_of_exception(error, self.where, config.connect_s, config.first_s) from None
+            said = await self._error_body(answer)
+        finally:
+            connections.release(answer)
+        raise fault_of_status(answer.status, said, answer.headers, self.where, self._redact(key))
+
+    def fault(self, error: Exception) -> ProviderError:
+        """What one of `TROUBLES` means."""
+        return fault_of_exception(error, self.where, self._config.connect_s, self._config.first_s)
 
     def fault_of_body(self, error: Any, key: str = "", status: int = 500) -> ProviderError:
         """The error object that a reply of status 200 held; its own code, if it has one, goes before `status`."""
@@ -151,8 +155,10 @@ class Endpoint:
                 yield data
 
     async def _more(self, answer: Answer) -> bytes:
+        if answer.ready:
+            return await answer.read_some()
         try:
-            async with asyncio.timeout(self._config.idle_s):
+            with Deadline(self._config.idle_s):
                 return await answer.read_some()
         except TimeoutError:
             said = f"the reply stopped for idle_s = {self._config.idle_s:g} s. Raise it if the upstream needs longer."
@@ -172,10 +178,9 @@ class Endpoint:
 
     async def drain(self, answer: Answer) -> None:
         """Wait a moment for the end of a finished stream: a connection read to its end is used again."""
-        with suppress(TimeoutError, Lost, NotHttp):
-            async with asyncio.timeout(_DRAIN_S):
-                while await answer.read_some():
-                    pass
+        with suppress(TimeoutError, Lost, NotHttp), Deadline(_DRAIN_S):
+            while await answer.read_some():
+                pass
 
     async def aclose(self) -> None:
         """Close the connections of this loop, and let go of those of loops that have ended."""
@@ -197,7 +202,7 @@ class Endpoint:
                 said += chunk
         return said[:_ERROR_BYTES]
 
-    def _connections(self) -> Connections:
+    def connections(self) -> Connections:
         """Those of the running loop. How many calls run at once is the caller's to say: no limit here."""
         loop = asyncio.get_running_loop()
         last, connections = self._last
@@ -224,6 +229,31 @@ class Endpoint:
                 f"{self.where}: ca_file = {self._config.ca_file!r} can not be read ({error.strerror or error}). "
                 "Expected a PEM file of certificates."
             ) from None
+
+
+class Posted:
+    """A request that was sent, and its answer while the block lasts. By hand: `asynccontextmanager` costs some us more."""
+
+    __slots__ = ("_answer", "_connections", "_endpoint", "_sent")
+
+    def __init__(self, endpoint: Endpoint, body: Mapping[str, Any], headers: Mapping[str, str], key: str) -> None:
+        self._endpoint, self._sent = endpoint, (body, headers, key)
+
+    async def __aenter__(self) -> Answer:
+        endpoint = self._endpoint
+        body, headers, key = self._sent
+        self._connections = endpoint.connections()
+        data = encode(body, endpoint.where)
+        try:
+            self._answer = await endpoint.begin(self._connections, data, headers, key)
+        except TROUBLES as error:
+            raise endpoint.fault(error) from None
+        return self._answer
+
+    async def __aexit__(self, kind: Any, error: BaseException | None, _: Any) -> None:
+        self._connections.release(self._answer)
+        if isinstance(error, TROUBLES):
+            raise self._endpoint.fault(error) from None
 
 
 def encode(body: Mapping[str, Any], where: str) -> bytes:
