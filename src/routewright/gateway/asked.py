@@ -33,13 +33,17 @@ class Routing:
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A request: the model or coordinator, the conversation, and how the answer is to come."""
+    """A request: the model or coordinator, the conversation, and how the answer is to come.
+
+    `echo` is what a dialect's answers repeat of their request.
+    """
 
     model: str
     query: Query
     routing: Routing
     stream: bool = False
     include_usage: bool = False
+    echo: Mapping[str, Any] | None = None
 
     @property
     def needs(self) -> frozenset[str]:

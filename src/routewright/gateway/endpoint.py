@@ -15,7 +15,7 @@ from typing import Any, TypeAlias
 from routewright.gateway.asked import HEADER, Asked
 from routewright.gateway.dialects.base import Dialect, Frames
 from routewright.gateway.faults import Fault
-from routewright.gateway.keys import Key
+from routewright.gateway.keys import Key, credential
 from routewright.gateway.served import Served, header
 from routewright.gateway.service import CLIENT_GONE, Service
 from routewright.gateway.settings import LimitSettings
@@ -45,6 +45,7 @@ class Endpoint:
     async def __call__(self, scope: Mapping[str, Any], receive: Receive, send: Send) -> None:
         trace_id = os.urandom(16).hex()
         named = [header("x-request-id", trace_id), header(HEADER + "trace-id", trace_id)]
+        named += self._dialect.headers(trace_id)
         try:
             if self.in_flight >= self._limits.in_flight:
                 raise Fault(429, "Too many requests are being served. Come again in a second.", "busy", None, 1.0)
@@ -60,12 +61,12 @@ class Endpoint:
                 self.in_flight -= 1
                 self._service.metrics.in_flight.dec()
         except Fault as fault:
-            await self._refuse(fault, named, send)
+            await self._refuse(fault, trace_id, named, send)
 
     async def _read(self, scope: Mapping[str, Any], receive: Receive) -> tuple[Asked, Key]:
         try:
             headers = headers_of(scope)
-            key = self._service.keyring.find(headers.get("authorization", ""))
+            key = self._service.keyring.find(credential(headers))
             body = await body_of(headers, receive, self._limits.body_bytes, self._limits.body_s)
             asked = self._dialect.read(body, headers, self._limits.messages)
             self._service.check(asked, key)
@@ -130,10 +131,10 @@ class Endpoint:
                 raise
             return live.frames.fault(fault)
 
-    async def _refuse(self, fault: Fault, named: Headers, send: Send) -> None:
+    async def _refuse(self, fault: Fault, trace_id: str, named: Headers, send: Send) -> None:
         if fault.status == CLIENT_GONE:
             return
-        await answer(send, fault.status, self._dialect.error(fault), [*named, *retry(fault)])
+        await answer(send, fault.status, self._dialect.error(fault, trace_id), [*named, *retry(fault)])
 
 
 async def _waited(live: Live) -> bytes:
