@@ -18,6 +18,7 @@ from routewright.pools.providers.wire import text_of
 
 _decode = msgspec.json.Decoder().decode
 _AT = re.compile(r" - at `\$\.?(.*)`$")
+_DEEPEST = 128  # brackets inside one another
 _DOCS = "The guide on serving lists what is translated."
 T = TypeVar("T")
 
@@ -36,6 +37,7 @@ def object_of(body: bytes, wants: str) -> dict[str, Any]:
         given = _decode(body)
     except (ValueError, RecursionError) as error:
         raise no_json(error) from None
+    not_too_deep(body, given)
     if not isinstance(given, dict):
         raise bad(f"The body is no JSON object. Expected {wants}.", code="invalid_json")
     return given
@@ -44,11 +46,13 @@ def object_of(body: bytes, wants: str) -> dict[str, Any]:
 def typed(decoder: msgspec.json.Decoder[T], body: bytes, expected: str = "") -> T:
     """A body as declared; `expected` says what there is where a kind of thing is not served."""
     try:
-        return decoder.decode(body)
+        given = decoder.decode(body)
+        not_too_deep(body, None)
     except msgspec.ValidationError as error:
         raise not_as_declared(error, expected) from None
     except (ValueError, RecursionError) as error:
         raise no_json(error) from None
+    return given
 
 
 def converted(given: Any, kind: type[T], where: str, expected: str = "") -> T:
@@ -57,6 +61,25 @@ def converted(given: Any, kind: type[T], where: str, expected: str = "") -> T:
         return msgspec.convert(given, kind)
     except msgspec.ValidationError as error:
         raise not_as_declared(error, expected, where) from None
+
+
+def not_too_deep(body: bytes, given: Any) -> None:
+    """Refuse what is nested so deeply that it could be read here and not be written further on, in a deeper call.
+
+    Most bodies have too few brackets for it; `given` is the body decoded, or None where it has still to be.
+    """
+    if body.count(b"[") + body.count(b"{") <= _DEEPEST:
+        return
+    level: list[Any] = [_decode(body) if given is None else given]
+    for _ in range(_DEEPEST):
+        deeper: list[Any] = []
+        for one in level:
+            inner = one.values() if isinstance(one, dict) else one
+            deeper += [value for value in inner if isinstance(value, (dict, list))]
+        if not deeper:
+            return
+        level = deeper
+    raise no_json(RecursionError())
 
 
 def no_json(error: Exception) -> Fault:
