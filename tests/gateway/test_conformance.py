@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import socket
+import urllib.request
 from collections.abc import Iterator
 from typing import Any
 
@@ -15,6 +16,7 @@ import openai
 import pydantic
 import pytest
 
+from routewright.gateway.dialects.table import DIALECTS as TABLE
 from tests.gateway.speakers import PNG, SCHEMA, SPEAKERS, Heard, Want, functions
 from tests.gateway.test_stream import TOOL_CHUNKS
 from tests.gateway.world import (
@@ -302,6 +304,20 @@ def test_routing_goes_in_and_comes_out(served: Running, dialect: str, streamed: 
     assert [step["answered_by"] for step in told["steps"]] == ["second"]
     told = heard(served, dialect, streamed, "twice", tool=True).routing
     assert told["fallback"] == "self_refine does not support tools"
+
+
+@DIALECTS
+def test_steps_before_the_answer_are_comments(served: Running, dialect: str) -> None:
+    """Which the clients pass over, as the tests above show; and no text of the request is in them."""
+    one = TABLE.load(dialect)
+    ask: Any = {"messages": [{"role": "user", "content": "Zurich?"}], "max_tokens": 9}
+    if dialect == "responses":
+        ask = {"input": "Zurich?"}
+    body = json.dumps({"model": "twice", "stream": True, **ask}).encode()
+    with urllib.request.urlopen(served.url + one.path, body) as answer:
+        lines = answer.read().decode().split("\n\n")
+    assert lines[0].startswith(": step plain (answer): ")
+    assert "Zurich" not in "".join(line for line in lines if line.startswith(":"))
 
 
 def test_tokens_from_a_cache_are_told(served: Running) -> None:

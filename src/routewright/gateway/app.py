@@ -23,7 +23,7 @@ from starlette.routing import Route
 from routewright.config import Config, parse
 from routewright.coordinator import Coordinator, find
 from routewright.errors import ConfigError, StoreError
-from routewright.gateway import anthropic
+from routewright.gateway import anthropic, openapi
 from routewright.gateway.dialects.table import DIALECTS
 from routewright.gateway.dialects.writing import openai_error
 from routewright.gateway.endpoint import Endpoint, body_of, headers_of, retry
@@ -105,6 +105,7 @@ def app_of(service: Service, settings: Settings) -> Starlette:
         Route("/healthz", pages.healthz),
         Route("/readyz", pages.readyz),
         Route("/metrics", pages.metrics),
+        Route("/openapi.json", openapi.page),
     ]
     return Starlette(
         routes=routes,

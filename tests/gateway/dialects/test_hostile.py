@@ -28,7 +28,9 @@ ODD = st.sampled_from(
     ["\n\ndata: x\n\n", "\r", "\x00", "\u2028", "\ud800", "\udfff\ud800", "event: error", ": c", "[DONE]", "🙂"]
 )
 WORDS = st.text(max_size=8) | ODD
-NUMBERS = st.integers() | st.sampled_from([2**63, 2**64, -(2**64), 10**40, 1e308, -1e308, 5e-324]) | st.floats()
+NUMBERS = (
+    st.integers() | st.sampled_from([2**63, 2**64, -(2**64), 10**40, 10**400, 1e308, -1e308, 5e-324]) | st.floats()
+)
 VALUES = st.recursive(
     st.none() | st.booleans() | NUMBERS | WORDS,
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(WORDS, inner, max_size=3),

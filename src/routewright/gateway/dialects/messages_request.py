@@ -16,7 +16,7 @@ Source: the Claude API reference, `POST /v1/messages`, version 2023-06-01.
 
 from __future__ import annotations
 
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal
 
 import msgspec
 
@@ -81,12 +81,23 @@ class RedactedThinking(Typed, frozen=True, tag_field="type", tag="redacted_think
     data: str
 
 
-Block: TypeAlias = Text | Image | ToolUse | ToolResult | Thinking | RedactedThinking
+class PlainText(Typed, frozen=True):
+    type: Literal["text"]
+    text: str
+    cache_control: Any = None
+    citations: Any = None
 
 
-class Turn(Typed, frozen=True):
-    role: Literal["user", "assistant", "system"]
-    content: str | list[Block]
+class UserTurn(Typed, frozen=True, tag_field="role", tag="user"):
+    content: str | list[Text | Image | ToolResult]
+
+
+class AssistantTurn(Typed, frozen=True, tag_field="role", tag="assistant"):
+    content: str | list[Text | ToolUse | Thinking | RedactedThinking]
+
+
+class SystemTurn(Typed, frozen=True, tag_field="role", tag="system"):
+    content: str | list[PlainText]
 
 
 class Tool(Typed, frozen=True):
@@ -142,8 +153,8 @@ class CountRequest(Typed, frozen=True):
     """The body of `POST /v1/messages/count_tokens`."""
 
     model: Name
-    messages: list[Turn]
-    system: str | list[Text] | None = None
+    messages: list[UserTurn | AssistantTurn | SystemTurn]
+    system: str | list[PlainText] | None = None
     tools: list[Tool] | None = None
     tool_choice: ChooseAuto | ChooseAny | ChooseTool | ChooseNone | None = None
     thinking: ThinkingDisabled | ThinkingAdaptive | None = None
@@ -170,48 +181,40 @@ def conversation(given: CountRequest, most: int) -> tuple[dict[str, Any], ...]:
     not_too_many(given.messages, most, "messages")
     out: list[dict[str, Any]] = []
     if given.system:
-        system = given.system if isinstance(given.system, str) else "\n\n".join(part.text for part in given.system)
-        out.append({"role": "system", "content": system})
-    for i, turn in enumerate(given.messages):
-        if isinstance(turn.content, str):
-            out.append({"role": turn.role, "content": turn.content})
-        elif turn.role == "assistant":
-            out.append(_assistant(turn.content, f"messages[{i}]"))
+        out.append({"role": "system", "content": _joined(given.system)})
+    for turn in given.messages:
+        if isinstance(turn, UserTurn):
+            out += _user(turn)
+        elif isinstance(turn, AssistantTurn):
+            out.append(_assistant(turn))
         else:
-            out += _user(turn.role, turn.content, f"messages[{i}]")
+            out.append({"role": "system", "content": _joined(turn.content)})
     return tuple(out)
 
 
-def _assistant(blocks: list[Block], where: str) -> dict[str, Any]:
-    text, calls = [], []
-    for block in blocks:
-        if isinstance(block, Text):
-            text.append(block.text)
-        elif isinstance(block, ToolUse):
-            calls.append(as_call(block.id, block.name, msgspec.json.encode(block.input).decode()))
-        elif isinstance(block, (Image, ToolResult)):
-            raise bad(
-                f"{where} is the assistant's and holds an image or a tool result. Expected text and calls.", where
-            )
-    message: dict[str, Any] = {"role": "assistant", "content": "".join(text)}
-    if calls:
-        message.update(content="".join(text) or None, tool_calls=calls)
-    return message
+def _joined(content: str | list[PlainText]) -> str:
+    return content if isinstance(content, str) else "\n\n".join(part.text for part in content)
 
 
-def _user(role: str, blocks: list[Block], where: str) -> list[dict[str, Any]]:
-    parts: list[dict[str, Any]] = []
-    results: list[dict[str, Any]] = []
-    for block in blocks:
-        if isinstance(block, (Text, Image)):
-            parts.append(_part(block))
-        elif isinstance(block, ToolResult) and role == "user":
-            results.append(_result(block))
-        else:
-            raise bad(f"{where} is of the role {role} and holds a {_tag(block)} block, which is the other's.", where)
-    if parts or not results:
-        results.append({"role": role, "content": as_content(parts)})
-    return results
+def _assistant(turn: AssistantTurn) -> dict[str, Any]:
+    if isinstance(turn.content, str):
+        return {"role": "assistant", "content": turn.content}
+    text = "".join(block.text for block in turn.content if isinstance(block, Text))
+    used = [block for block in turn.content if isinstance(block, ToolUse)]
+    if not used:
+        return {"role": "assistant", "content": text}
+    calls = [as_call(block.id, block.name, msgspec.json.encode(block.input).decode()) for block in used]
+    return {"role": "assistant", "content": text or None, "tool_calls": calls}
+
+
+def _user(turn: UserTurn) -> list[dict[str, Any]]:
+    if isinstance(turn.content, str):
+        return [{"role": "user", "content": turn.content}]
+    out = [_result(block) for block in turn.content if isinstance(block, ToolResult)]
+    parts = [_part(block) for block in turn.content if not isinstance(block, ToolResult)]
+    if parts or not out:
+        out.append({"role": "user", "content": as_content(parts)})
+    return out
 
 
 def _part(block: Text | Image) -> dict[str, Any]:
@@ -229,10 +232,6 @@ def _result(block: ToolResult) -> dict[str, Any]:
         if len(parts) == 2 and parts[1]["type"] == "text":
             parts = [{"type": "text", "text": "Error: " + parts[1]["text"]}]
     return {"role": "tool", "tool_call_id": block.tool_use_id, "content": as_content(parts)}
-
-
-def _tag(block: Block) -> str:
-    return str(block.__struct_config__.tag)
 
 
 def options(given: CountRequest) -> dict[str, Any]:
@@ -255,7 +254,7 @@ def options(given: CountRequest) -> dict[str, Any]:
 
 def _choice(given: CountRequest) -> dict[str, Any]:
     choice = given.tool_choice
-    if choice is None:
+    if choice is None or (not given.tools and isinstance(choice, (ChooseAuto, ChooseNone))):
         return {}
     if not given.tools:
         raise bad("tool_choice has no tools to choose from. Expected tools beside it.", "tool_choice")

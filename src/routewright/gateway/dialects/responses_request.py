@@ -103,6 +103,8 @@ class Reasoning(Typed, frozen=True):
     status: str | None = None
 
 
+KEPT = ("previous_response_id", "conversation", "prompt")  # fields that name something kept, which nothing is
+
 Item: TypeAlias = Message | FunctionCall | FunctionCallOutput | Reasoning
 _ITEMS: dict[Any, type[Item]] = {
     "message": Message,
@@ -189,7 +191,7 @@ class ResponsesRequest(Typed, frozen=True):
 
 def stateless(given: ResponsesRequest) -> None:
     """Refuse what would need something kept."""
-    for name in ("previous_response_id", "conversation", "prompt"):
+    for name in KEPT:
         if getattr(given, name) is not None:
             raise _kept(f"{name} names something that is kept, and nothing is kept here. Send the whole input.", name)
     if given.background:

@@ -82,8 +82,8 @@ def calls_of(message: Mapping[str, Any], trace_id: str) -> list[ToolCall]:
     """The tool calls of a whole message."""
     found = []
     for i, part in enumerate(_parts(message)):
-        name, arguments = _function(part)
-        found.append(ToolCall(part.get("id") or call_id(trace_id, i), name, arguments))
+        given, (name, arguments) = part.get("id"), _function(part)
+        found.append(ToolCall(given if given and isinstance(given, str) else call_id(trace_id, i), name, arguments))
     return found
 
 
