@@ -176,6 +176,8 @@ HOSTILE = {
     "nan": b'{"model":"a","temperature":NaN}',
     "infinity": b'{"model":"a","temperature":1e999}',
     "long number": b'{"model":"a","max_tokens":' + b"9" * 100_000 + b"}",
+    "nothing but a number": b"1" * 4200,
+    "nothing but a text": b'"' + b"[" * 5000 + b'"',
     "half a pair": b'{"model":"\\ud800"}',
     "no utf-8": b'{"model":"\xff\xfe"}',
     "overlong": b'{"model":"\xc0\xaf"}',
@@ -213,6 +215,8 @@ def test_values_that_are_nested(name: str) -> None:
         assert isinstance(asked, Asked) == (depth == 100), (depth, opening)
         if isinstance(asked, Fault):
             assert "nested too deeply" in asked.message
+        padded = taken(name, b" " * 5000 + head + opening * depth + middle + closing * depth + tail)
+        assert isinstance(padded, Asked) == isinstance(asked, Asked), "short and long bodies are checked alike"
     many = [{"role": "user", "content": "hi"}] * 2000
     assert isinstance(
         taken(name, json.dumps({**RIGHT[name], "messages" if name != "responses" else "input": many}).encode()), Asked

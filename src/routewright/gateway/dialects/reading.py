@@ -19,6 +19,7 @@ from routewright.pools.providers.wire import text_of
 _decode = msgspec.json.Decoder().decode
 _AT = re.compile(r" - at `\$\.?(.*)`$")
 _DEEPEST = 128  # brackets inside one another
+_SHORT = 4096  # bytes
 _DOCS = "The guide on serving lists what is translated."
 T = TypeVar("T")
 
@@ -37,9 +38,9 @@ def object_of(body: bytes, wants: str) -> dict[str, Any]:
         given = _decode(body)
     except (ValueError, RecursionError) as error:
         raise no_json(error) from None
-    not_too_deep(body, given)
     if not isinstance(given, dict):
         raise bad(f"The body is no JSON object. Expected {wants}.", code="invalid_json")
+    not_too_deep(body, given)
     return given
 
 
@@ -66,19 +67,17 @@ def converted(given: Any, kind: type[T], where: str, expected: str = "") -> T:
 def not_too_deep(body: bytes, given: Any) -> None:
     """Refuse what is nested so deeply that it could be read here and not be written further on, in a deeper call.
 
-    Most bodies have too few brackets for it; `given` is the body decoded, or None where it has still to be.
+    A short body mostly has too few brackets for it; in a long one, counting them takes longer than going down. `given` is the
+    body decoded, or None where it has still to be.
     """
-    if body.count(b"[") + body.count(b"{") <= _DEEPEST:
+    if len(body) < _SHORT and body.count(b"[") + body.count(b"{") <= _DEEPEST:
         return
     level: list[Any] = [_decode(body) if given is None else given]
     for _ in range(_DEEPEST):
-        deeper: list[Any] = []
-        for one in level:
-            inner = one.values() if isinstance(one, dict) else one
-            deeper += [value for value in inner if isinstance(value, (dict, list))]
-        if not deeper:
+        inside = [value for one in level for value in (one.values() if one.__class__ is dict else one)]
+        level = [value for value in inside if value.__class__ is dict or value.__class__ is list]
+        if not level:
             return
-        level = deeper
     raise no_json(RecursionError())
 
 
