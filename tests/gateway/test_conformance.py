@@ -17,6 +17,7 @@ import pydantic
 import pytest
 
 from routewright.gateway.dialects.table import DIALECTS as TABLE
+from routewright.policies.base import build_policy
 from tests.gateway.speakers import PNG, SCHEMA, SPEAKERS, Heard, Want, functions
 from tests.gateway.test_stream import TOOL_CHUNKS
 from tests.gateway.world import (
@@ -146,7 +147,8 @@ MODELS = (
 @pytest.fixture(scope="module")
 def served(upstream: Upstream) -> Iterator[Running]:
     pool = pool_at(upstream.url, *MODELS, retries=0)  # type: ignore[attr-defined]
-    with gateway(pool, {"auto": "single", "twice": "self_refine"}) as running:
+    voters = build_policy("vote", {"models": ["plain", "second"]})
+    with gateway(pool, {"auto": "single", "twice": "self_refine", "voters": voters}) as running:
         yield running
 
 
@@ -156,17 +158,15 @@ def heard(served: Running, dialect: str, streamed: bool, model: str = "plain", *
 
 @WAYS
 @DIALECTS
-@pytest.mark.parametrize("model", ["plain", "auto", "twice"])
+@pytest.mark.parametrize("model", ["plain", "auto", "twice", "voters"])
 def test_chat(served: Running, dialect: str, streamed: bool, model: str) -> None:
     """What was done is told alike in every dialect: usage of all steps, by model, cost, trace."""
     said = heard(served, dialect, streamed, model)
-    steps = 2 if model == "twice" else 1
+    steps = 2 if model in ("twice", "voters") else 1
     assert (said.text, said.calls, said.finish) == ("one two three", [], "stop")
     assert said.tokens == (10 * steps, 5 * steps)
-    assert (said.routing["models"], said.routing["coordinator"]) == (
-        ["plain"] * steps,
-        None if model == "plain" else model,
-    )
+    assert said.routing["models"] == (["plain", "second"] if model == "voters" else ["plain"] * steps)
+    assert said.routing["coordinator"] == (None if model == "plain" else model)
     record = served.record(said.routing["trace_id"])
     assert (record.streamed, record.cost_usd, record.status) == (streamed, said.routing["cost_usd"], 200)
     assert said.routing["cost_usd"] == pytest.approx(20e-6 * steps)

@@ -10,6 +10,8 @@ import pytest
 from routewright.gateway.asked import Asked
 from routewright.gateway.dialects.table import DIALECTS
 from routewright.gateway.faults import Fault
+from routewright.pools.providers.anthropic_wire import body_of
+from routewright.pools.providers.base import Ask
 
 ASK = [{"role": "user", "content": "hi"}]
 PIXEL = {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "AAAA"}}
@@ -222,3 +224,40 @@ def test_a_message_that_is_refused_says_what_there_is() -> None:
     ) as caught:
         read("messages", **turn({"type": "document"}))
     assert "tool_result" in caught.value.message
+
+
+def test_a_request_for_messages_reaches_an_upstream_of_messages_as_it_was() -> None:
+    """There and back: through the chat form to the provider that speaks the same protocol."""
+    request: dict[str, Any] = {
+        "max_tokens": 9,
+        "system": "Be brief.",
+        "messages": [
+            {"role": "user", "content": [{"type": "text", "text": "Where?"}, PIXEL]},
+            {
+                "role": "assistant",
+                "content": [
+                    {"type": "text", "text": "Let me see."},
+                    {"type": "tool_use", "id": "a", "name": "f", "input": {"x": [1, None, "y"]}},
+                    {"type": "tool_use", "id": "b", "name": "f", "input": {}},
+                ],
+            },
+            {
+                "role": "user",
+                "content": [
+                    {"type": "tool_result", "tool_use_id": "a", "content": [{"type": "text", "text": "one"}, PIXEL]},
+                    {"type": "tool_result", "tool_use_id": "b", "content": "two"},
+                    {"type": "text", "text": "Well?"},
+                ],
+            },
+        ],
+        "tools": [{**TOOL, "description": "d"}],
+        "tool_choice": {"type": "tool", "name": "f", "disable_parallel_tool_use": True},
+        "stop_sequences": ["END"],
+        "temperature": 0.5,
+        "top_p": 0.9,
+        "top_k": 3,
+        "metadata": {"user_id": "u"},
+    }
+    query = read("messages", **request).query
+    ask = Ask("auto", query.messages, query.options["max_tokens"], query.options)
+    assert body_of(ask, stream=False, greedy=False) == {"model": "auto", **request}
