@@ -243,11 +243,45 @@ def test_parsed_answers(served: Running) -> None:
     client, ask = openai.OpenAI(base_url=served.url + "/v1", api_key="none"), [{"role": "user", "content": "Where?"}]
     made = client.responses.parse(model="json", input="Where?", text_format=City)
     assert made.output_parsed == City(city="Paris")
+    client.responses.create(model="plain", input=[*ask, *made.output])  # type: ignore[list-item]
     chat = client.chat.completions.parse(model="json", messages=ask, response_format=City)  # type: ignore[arg-type]
     assert chat.choices[0].message.parsed == City(city="Paris")
     other = anthropic.Anthropic(base_url=served.url, api_key="none")
     read = other.messages.parse(model="json", messages=ask, max_tokens=50, output_format=City)  # type: ignore[arg-type]
     assert read.parsed_output == City(city="Paris")
+
+
+@WAYS
+def test_answers_go_back_as_the_client_holds_them(served: Running, upstream: Upstream, streamed: bool) -> None:
+    """A conversation goes on with the client's own objects, calls of tools among them."""
+    client = openai.OpenAI(base_url=served.url + "/v1", api_key="none", max_retries=0)
+    ask: Any = [{"role": "user", "content": "Where?"}]
+    tools: Any = functions(flat=True)
+    if streamed:
+        with client.responses.stream(model="talker", input=ask, tools=tools) as stream:
+            output: Any = stream.until_done().get_final_response().output
+    else:
+        output = client.responses.parse(model="talker", input=ask, tools=tools).output
+    results: Any = [{"type": "function_call_output", "call_id": c, "output": "rain"} for c, _ in CALLS]
+    client.responses.create(model="plain", input=[*ask, *output, *results], tools=tools)
+    sent = upstream.bodies[-1]["messages"]
+    other, tools = (
+        anthropic.Anthropic(base_url=served.url, api_key="none"),
+        [{"name": "weather", "input_schema": SCHEMA}],
+    )
+    if streamed:
+        with other.messages.stream(model="talker", messages=ask, tools=tools, max_tokens=9) as said:
+            content: Any = said.get_final_message().content
+    else:
+        content = other.messages.create(model="talker", messages=ask, tools=tools, max_tokens=9).content
+    results = [{"type": "tool_result", "tool_use_id": c, "content": "rain"} for c, _ in CALLS]
+    turns: Any = [*ask, {"role": "assistant", "content": content}, {"role": "user", "content": results}]
+    other.messages.create(model="plain", messages=turns, tools=tools, max_tokens=9)
+    for messages in (sent, upstream.bodies[-1]["messages"]):
+        assert [m["role"] for m in messages] == ["user", "assistant", "tool", "tool"]
+        assert messages[1]["content"] == "Let me see."
+        calls = [(c["id"], json.loads(c["function"]["arguments"])) for c in messages[1]["tool_calls"]]
+        assert calls == [(name, {"city": city}) for name, city in CALLS]
 
 
 @WAYS
