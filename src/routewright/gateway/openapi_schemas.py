@@ -170,7 +170,7 @@ ANSWERS: dict[str, Any] = {
     "AnthropicError": thing(
         {
             "type": exactly("error"),
-            "error": thing({"type": TEXT, "message": TEXT, "code": maybe(TEXT)}),
+            "error": thing({"type": TEXT, "message": TEXT}, {"details": thing({"error_code": TEXT})}),
             "request_id": maybe(TEXT),
         }
     ),

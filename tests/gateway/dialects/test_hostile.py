@@ -199,6 +199,13 @@ def test_hostile_bytes(name: str, what: str) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("amount", [10**400, 2**64, -1, True, "1", [], 1e308 * 10, -0.5])
+def test_amounts_that_are_none(name: str, amount: Any) -> None:
+    refused = taken(name, json.dumps(with_at(RIGHT[name], ("routing", "value_usd"), amount)).encode())
+    assert isinstance(refused, Fault)
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_values_that_are_nested(name: str) -> None:
     """Where any value may be, in a tool's schema: what is taken can be sent on, and what could not is refused."""
     where = {"chat": ("tools", 0, "function", "parameters"), "responses": ("tools", 0, "parameters")}

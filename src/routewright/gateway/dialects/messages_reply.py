@@ -40,7 +40,9 @@ def usage(served: Served) -> dict[str, Any]:
 
 
 def error_of(fault: Fault, trace_id: str) -> dict[str, Any]:
-    """An error; its type goes by the status. `code` is ours, as in the other dialects."""
+    """An error; its type goes by the status. The code is ours, as in the other dialects."""
     kind = _TYPES.get(fault.status, "invalid_request_error" if fault.status < 500 else "api_error")
-    error = {"type": kind, "message": fault.message, "code": fault.code}
+    error: dict[str, Any] = {"type": kind, "message": fault.message}
+    if fault.code:
+        error["details"] = {"error_code": fault.code}
     return {"type": "error", "error": error, "request_id": trace_id or None}
