@@ -41,9 +41,9 @@ REFUSED: list[tuple[str, dict[str, Any], str]] = [
     ("messages", {"tools": [{**TOOL, "type": "bash_20250124"}]}, "tools[0].type"),
     ("messages", {"tools": [{**TOOL, "input_examples": [{}]}]}, "tools[0]"),
     ("messages", {"tool_choice": {"type": "any"}}, "tool_choice"),
-    ("messages", {"mcp_servers": []}, ""),
-    ("messages", {"container": "c"}, ""),
-    ("messages", {"inference_geo": "eu"}, ""),
+    ("messages", {"mcp_servers": []}, "mcp_servers"),
+    ("messages", {"container": "c"}, "container"),
+    ("messages", {"inference_geo": "eu"}, "inference_geo"),
     ("messages", {"n": 2}, ""),
     (
         "messages",
@@ -83,7 +83,8 @@ REFUSED: list[tuple[str, dict[str, Any], str]] = [
     ("responses", {"include": ["message.output_text.logprobs"]}, "include[0]"),
     ("responses", {"reasoning": {"effort": "low", "summary": "auto"}}, "reasoning.summary"),
     ("responses", {"max_output_tokens": 0}, "max_output_tokens"),
-    ("responses", {"top_logprobs": 3}, ""),
+    ("responses", {"top_logprobs": 3}, "top_logprobs"),
+    ("responses", {"prompt_cache_retention": "24h"}, "prompt_cache_retention"),
     ("responses", {"messages": ASK}, ""),
 ]
 
@@ -105,6 +106,8 @@ PASSED_OVER: list[tuple[str, dict[str, Any]]] = [
     ("messages", {"cache_control": {"type": "ephemeral"}}),
     ("messages", {"service_tier": "auto"}),
     ("messages", {"metadata": {}}),
+    ("messages", {"container": None, "mcp_servers": None, "speed": "standard"}),
+    ("responses", {"top_logprobs": 0, "moderation": None}),
     ("responses", {"store": True}),
     ("responses", {"background": False}),
     ("responses", {"include": ["reasoning.encrypted_content"]}),

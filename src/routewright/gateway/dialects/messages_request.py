@@ -173,6 +173,12 @@ class MessagesRequest(CountRequest, frozen=True, kw_only=True):
     stop_sequences: list[str] | None = None
     metadata: Metadata | None = None
     service_tier: Literal["auto", "standard_only"] | None = None
+    speed: Literal["standard"] | None = None
+    container: None = None
+    context_management: None = None
+    diagnostics: None = None
+    inference_geo: None = None
+    mcp_servers: None = None
     routing: Any = None
 
 

@@ -103,6 +103,8 @@ def not_as_declared(error: msgspec.ValidationError, expected: str = "", where: s
         said = "it is missing"
     elif said.startswith(("Invalid value", "Invalid enum value")):
         said = said.replace("Invalid enum value", "Invalid value") + " is not served here"
+    elif said.startswith("Expected null, got"):
+        said = "it is not served here"
     elif said.startswith("Object contains unknown field"):
         said += ", which is not served here"
     hint = f" {expected}" if expected and "not served" in said else ""

@@ -186,6 +186,11 @@ class ResponsesRequest(Typed, frozen=True):
     previous_response_id: str | None = None
     conversation: Any = None
     prompt: Any = None
+    top_logprobs: Literal[0] | None = None
+    context_management: None = None
+    moderation: None = None
+    prompt_cache_options: None = None
+    prompt_cache_retention: None = None
     routing: Any = None
 
 
