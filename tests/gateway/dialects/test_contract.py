@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from routewright.gateway.asked import Asked, Routing
@@ -50,6 +50,7 @@ def served(text: str = "one two") -> Served:
 
 
 @pytest.mark.parametrize("name", NAMES)
+@settings(deadline=None)
 @given(body=st.binary(max_size=64) | VALUES.map(lambda v: json.dumps(v).encode()))
 def test_bytes_that_are_no_request_are_refused(name: str, body: bytes) -> None:
     with pytest.raises(Fault) as caught:
@@ -58,6 +59,7 @@ def test_bytes_that_are_no_request_are_refused(name: str, body: bytes) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
+@settings(deadline=None)
 @given(fields=st.dictionaries(st.sampled_from(FIELDS), VALUES), message=VALUES)
 def test_any_object_is_a_request_or_a_fault(name: str, fields: dict[str, Any], message: Any) -> None:
     body = {"model": "auto", "messages": [{"role": "user", "content": "hi"}, message], **fields}
@@ -85,6 +87,7 @@ def test_errors_and_answers_are_json(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
+@settings(deadline=None)
 @given(pieces=st.lists(st.text(max_size=12), max_size=6), streamed=st.integers(0, 6))
 def test_a_stream_holds_the_whole_answer_however_much_of_it_was_streamed(
     name: str, pieces: list[str], streamed: int

@@ -149,7 +149,7 @@ def test_the_right_ones_are_right(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None, derandomize=True)
 @given(data=st.data())
 def test_one_thing_wrong_anywhere(name: str, data: st.DataObject) -> None:
     """Any value in any place of a right request: taken or refused, and never more than that."""
@@ -161,7 +161,7 @@ def test_one_thing_wrong_anywhere(name: str, data: st.DataObject) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-@settings(max_examples=200)
+@settings(max_examples=200, deadline=None, derandomize=True)
 @given(data=st.data())
 def test_bytes_gone_wrong_anywhere(name: str, data: st.DataObject) -> None:
     body = json.dumps(RIGHT[name]).encode()
@@ -240,7 +240,7 @@ def clean(text: str) -> str:
 
 
 @pytest.mark.parametrize("name", NAMES)
-@settings(max_examples=150)
+@settings(max_examples=150, deadline=None, derandomize=True)
 @given(
     pieces=st.lists(WORDS, max_size=5),
     streamed=st.integers(0, 5),
@@ -280,7 +280,7 @@ def test_a_stream_adds_up_to_the_answer(
 
 
 @pytest.mark.parametrize("name", NAMES)
-@settings(max_examples=100)
+@settings(max_examples=100, deadline=None, derandomize=True)
 @given(text=WORDS, model=WORDS.filter(bool))
 def test_a_whole_answer_is_json_of_the_same_text(name: str, text: str, model: str) -> None:
     one = replace(served(text), asked=Asked(model, Query("hi"), Routing()))
@@ -295,6 +295,7 @@ def test_a_whole_answer_is_json_of_the_same_text(name: str, text: str, model: st
 
 
 @pytest.mark.parametrize("name", NAMES)
+@settings(deadline=None, derandomize=True)
 @given(said=WORDS)
 def test_a_fault_in_a_stream_is_one_event_whatever_it_says(name: str, said: str) -> None:
     frames = dialect(name).frames(served().asked, "0" * 32)
