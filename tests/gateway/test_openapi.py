@@ -47,7 +47,7 @@ def test_every_path_is_in_it(served: Running) -> None:
     from routewright.gateway.settings import Settings
 
     told = set(document()["paths"])
-    routes = {re.sub(r":\w+}", "}", route.path) for route in app_of(served.service, Settings()).routes}  # type: ignore[attr-defined]
+    routes = {re.sub(r":\w+}", "}", route.path) for route in app_of(served.service, Settings()).rest.routes}  # type: ignore[attr-defined]
     assert told <= routes
     assert {path for path in routes if path.startswith("/v1/")} <= told
     assert {DIALECTS.load(name).path for name in DIALECTS} <= told
