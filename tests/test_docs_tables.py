@@ -11,6 +11,9 @@ import typer
 
 from routewright.cli.app import app
 from routewright.encoders import ENCODERS
+from routewright.gateway.dialects.messages_request import MessagesRequest
+from routewright.gateway.dialects.responses_request import ResponsesRequest
+from routewright.gateway.dialects.table import DIALECTS
 from routewright.gateway.settings import CoordinatorEntry, KeyEntry, LimitSettings, Settings, StoreEntry
 from routewright.outcomes import COLUMNS
 from routewright.outcomes.importers import IMPORTERS
@@ -179,3 +182,16 @@ def test_every_record_is_listed() -> None:
         text = page(f"adr/{name}")
         for part in ("Status: ", "## Context", "## Decision", "## What we gave up"):
             assert part in text, f"{name}: {part}"
+
+
+@pytest.mark.parametrize(("name", "kind"), [("responses", ResponsesRequest), ("messages", MessagesRequest)])
+def test_every_field_of_a_dialect_has_its_row(name: str, kind: Any) -> None:
+    text = page("reference/dialects.md")
+    told = {field for cells in rows(section(text, name)) for field in cells[0].split(", ")} - {"field"}
+    assert told == set(kind.__struct_fields__)
+
+
+@pytest.mark.parametrize("name", DIALECTS)
+def test_every_dialect_has_its_section_and_path(name: str) -> None:
+    assert section(page("reference/dialects.md"), name)
+    assert f"`POST {DIALECTS.load(name).path}`" in page("guides/serving.md")

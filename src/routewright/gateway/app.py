@@ -23,11 +23,13 @@ from starlette.routing import Route
 from routewright.config import Config, parse
 from routewright.coordinator import Coordinator, find
 from routewright.errors import ConfigError, StoreError
+from routewright.gateway import anthropic, openapi
 from routewright.gateway.dialects.table import DIALECTS
+from routewright.gateway.dialects.writing import openai_error
 from routewright.gateway.endpoint import Endpoint, body_of, headers_of, retry
 from routewright.gateway.faults import Fault, bad
 from routewright.gateway.job import Serving
-from routewright.gateway.keys import Key, Keyring
+from routewright.gateway.keys import Key, Keyring, credential
 from routewright.gateway.records import Recorder, redactor
 from routewright.gateway.served import header
 from routewright.gateway.service import Service
@@ -110,6 +112,7 @@ def app_of(service: Service, settings: Settings) -> Gateway:
     endpoints = {one.path: Endpoint(service, one, settings.limits) for one in dialects}
     routes = [Route(path, endpoint, methods=["POST"]) for path, endpoint in endpoints.items()]
     routes += [
+        Route("/v1/messages/count_tokens", anthropic.Counting(service, settings.limits).answer, methods=["POST"]),
         Route("/v1/models", pages.models),
         Route("/v1/models/{name:path}", pages.model),
         Route("/v1/traces/{trace_id}", pages.trace),
@@ -117,6 +120,7 @@ def app_of(service: Service, settings: Settings) -> Gateway:
         Route("/healthz", pages.healthz),
         Route("/readyz", pages.readyz),
         Route("/metrics", pages.metrics),
+        Route("/openapi.json", openapi.page),
     ]
     rest = Starlette(
         routes=routes,
@@ -144,15 +148,17 @@ class Pages:
 
     async def models(self, request: Request) -> Response:
         """What may be asked."""
-        listed = [_model(name, kind) for name, kind in self._service.names(self._key(request))]
-        return _json({"object": "list", "data": listed})
+        names = self._service.names(self._key(request))
+        if anthropic.is_anthropic(request):
+            return _json(anthropic.models([name for name, _ in names]))
+        return _json({"object": "list", "data": [_model(name, kind) for name, kind in names]})
 
     async def model(self, request: Request) -> Response:
         """One of them."""
         wanted = request.path_params["name"]
         for name, kind in self._service.names(self._key(request)):
             if name == wanted:
-                return _json(_model(name, kind))
+                return _json(anthropic.model(name) if anthropic.is_anthropic(request) else _model(name, kind))
         raise Fault(404, f"No model is called {wanted[:80]!r} here. GET /v1/models lists them.", "model_not_found")
 
     async def trace(self, request: Request) -> Response:
@@ -199,7 +205,7 @@ class Pages:
         return Response(text, media_type="text/plain; version=0.0.4; charset=utf-8")
 
     def _key(self, request: Request) -> Key:
-        return self._service.keyring.find(request.headers.get("authorization", ""))
+        return self._service.keyring.find(credential(request.headers))
 
 
 def _json(value: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
@@ -240,14 +246,15 @@ def _feedback(body: bytes) -> FeedbackBody:
     return found
 
 
-def _error_body(fault: Fault) -> dict[str, Any]:
-    return {"error": {"message": fault.message, "type": fault.type, "param": fault.param, "code": fault.code}}
-
-
-async def _fault(_: Request, error: Exception) -> Response:
+async def _fault(request: Request, error: Exception) -> Response:
     assert isinstance(error, Fault)
     extra = {name.decode(): value.decode() for name, value in retry(error)}
-    return _json(_error_body(error), error.status, extra)
+    return _refused(request, error, extra)
+
+
+def _refused(request: Request, fault: Fault, headers: Mapping[str, str] | None = None) -> Response:
+    body = anthropic.error(fault) if anthropic.is_anthropic(request) else openai_error(fault)
+    return _json(body, fault.status, headers)
 
 
 async def _store(request: Request, error: Exception) -> Response:
@@ -260,8 +267,8 @@ async def _no_route(request: Request, error: Exception) -> Response:
     status = getattr(error, "status_code", 404)
     path = header(b"path", request.url.path)[1].decode()[:80]
     said = f"{request.method} {path} is not served here." if status == 404 else f"{path} does not take this method."
-    return _json(_error_body(Fault(status, said, "no_route")), status)
+    return _refused(request, Fault(status, said, "no_route"), getattr(error, "headers", None))
 
 
-async def _defect(_: Request, error: Exception) -> Response:
-    return _json(_error_body(Fault(500, "The gateway failed. Its log says more.", "internal_error")), 500)
+async def _defect(request: Request, error: Exception) -> Response:
+    return _refused(request, Fault(500, "The gateway failed. Its log says more.", "internal_error"))

@@ -33,13 +33,17 @@ class Routing:
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A request: the model or coordinator, the conversation, and how the answer is to come."""
+    """A request: the model or coordinator, the conversation, and how the answer is to come.
+
+    `echo` is what a dialect's answers repeat of their request.
+    """
 
     model: str
     query: Query
     routing: Routing
     stream: bool = False
     include_usage: bool = False
+    echo: Mapping[str, Any] | None = None
 
     @property
     def needs(self) -> frozenset[str]:
@@ -99,9 +103,10 @@ def _usd(given: Mapping[str, Any], name: str) -> float | None:
     value = given.get(name)
     if value is None:
         return None
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value) or value < 0:
+    amount = float(value) if isinstance(value, float) or (type(value) is int and value < 2**64) else math.nan
+    if not math.isfinite(amount) or amount < 0:
         raise bad(f"routing.{name} is no amount. Expected a number of USD, 0 or more.", f"routing.{name}")
-    return float(value)
+    return amount
 
 
 def _names(given: Mapping[str, Any], name: str) -> tuple[str, ...]:

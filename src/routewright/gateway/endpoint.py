@@ -16,7 +16,7 @@ from typing import Any, TypeAlias
 from routewright.gateway.asked import HEADER, Asked
 from routewright.gateway.dialects.base import Dialect, Frames
 from routewright.gateway.faults import Fault
-from routewright.gateway.keys import Key
+from routewright.gateway.keys import Key, credential
 from routewright.gateway.served import Served, header
 from routewright.gateway.service import CLIENT_GONE, Service
 from routewright.gateway.settings import LimitSettings
@@ -49,7 +49,7 @@ class Endpoint:
     async def __call__(self, scope: Mapping[str, Any], receive: Receive, send: Send) -> None:
         trace_id = os.urandom(16).hex()
         number = trace_id.encode()
-        named = [(b"x-request-id", number), (_TRACE, number)]
+        named = [(b"x-request-id", number), (_TRACE, number), *self._dialect.headers(trace_id)]
         try:
             if self.in_flight >= self._limits.in_flight:
                 raise Fault(429, "Too many requests are being served. Come again in a second.", "busy", None, 1.0)
@@ -65,16 +65,17 @@ class Endpoint:
                 self.in_flight -= 1
                 self._service.metrics.in_flight.dec()
         except Fault as fault:
-            await self._refuse(fault, named, send)
+            await self._refuse(fault, trace_id, named, send)
         except Exception:
             _log.exception("request %s failed", trace_id)
             # Raises if the answer has begun: then the server closes the connection.
-            await self._refuse(Fault(500, "The gateway failed. Its log says more.", "internal_error"), named, send)
+            failed = Fault(500, "The gateway failed. Its log says more.", "internal_error")
+            await self._refuse(failed, trace_id, named, send)
 
     async def _read(self, scope: Mapping[str, Any], receive: Receive) -> tuple[Asked, Key]:
         try:
             headers = headers_of(scope)
-            key = self._service.keyring.find(headers.get("authorization", ""))
+            key = self._service.keyring.find(credential(headers))
             body = await body_of(headers, receive, self._limits.body_bytes, self._limits.body_s)
             asked = self._dialect.read(body, headers, self._limits.messages)
             self._service.check(asked, key)
@@ -139,10 +140,10 @@ class Endpoint:
                 raise
             return live.frames.fault(fault)
 
-    async def _refuse(self, fault: Fault, named: Headers, send: Send) -> None:
+    async def _refuse(self, fault: Fault, trace_id: str, named: Headers, send: Send) -> None:
         if fault.status == CLIENT_GONE:
             return
-        await answer(send, fault.status, self._dialect.error(fault), [*named, *retry(fault)])
+        await answer(send, fault.status, self._dialect.error(fault, trace_id), [*named, *retry(fault)])
 
 
 async def _waited(live: Live) -> bytes:
