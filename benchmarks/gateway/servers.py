@@ -95,7 +95,13 @@ def configured(folder: Path, upstream: str, port: int) -> Path:
     router.save(folder / "router")
     lines = []
     for name, path in (("up", ""), ("slow", "/slow"), ("paced", "/paced"), ("faulty", "/faulty")):
-        lines += [f"[providers.{name}]", 'kind = "openai"', f'base_url = "{upstream}{path}/v1"', "concurrency = 2000"]
+        lines += [
+            f"[providers.{name}]",
+            'kind = "openai"',
+            f'base_url = "{upstream}{path}/v1"',
+            "concurrency = 2000",
+            "backoff_s = 0.0",
+        ]
         if path:
             lines += ["[[models]]", f'name = "{name}"', f'provider = "{name}"']
             lines += ["usd_per_mtok_in = 1", "usd_per_mtok_out = 2"]
