@@ -38,9 +38,14 @@ _SSE: Headers = [
 class Endpoint:
     """An ASGI application for the path of one dialect."""
 
-    def __init__(self, service: Service, dialect: Dialect, limits: LimitSettings) -> None:
-        self._service, self._dialect, self._limits = service, dialect, limits
+    def __init__(self, service: Service, dialect: Dialect) -> None:
+        self._service, self._dialect = service, dialect
         self.in_flight = 0
+
+    @property
+    def _limits(self) -> LimitSettings:
+        """As they are now: a reload may change them."""
+        return self._service.limits
 
     async def __call__(self, scope: Mapping[str, Any], receive: Receive, send: Send) -> None:
         trace_id = os.urandom(16).hex()

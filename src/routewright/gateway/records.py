@@ -90,7 +90,8 @@ class Recorder:
             return ""
 
     def _slim(self, episode: Episode, keep: Redact) -> Episode:
-        query = Query(keep(episode.query.text), options=_numbers(episode.query.options))
+        asked = episode.query
+        query = Query(keep(asked.text), options=_numbers(asked.options), saved_usd=asked.saved_usd)
         return replace(
             episode, query=query, answer=keep(episode.answer), steps=tuple(_step(s, keep) for s in episode.steps)
         )

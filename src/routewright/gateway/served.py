@@ -20,7 +20,7 @@ class Served:
     """One request that was answered, or that failed or was given up: `episode` has what was done.
 
     `fallback` says why the coordinator's own policy did not serve it, empty where it did. `streamed_s` is the time to the
-    first token sent to the client, seconds.
+    first token sent to the client, seconds. `session` is what a request of one is told about it.
     """
 
     asked: Asked
@@ -29,6 +29,7 @@ class Served:
     episode: Episode
     fallback: str = ""
     first_token_s: float | None = None
+    session: Mapping[str, Any] | None = None
 
     @cached_property
     def replies(self) -> list[Reply]:
@@ -99,6 +100,8 @@ class Served:
         }
         if self.fallback:
             told["fallback"] = self.fallback
+        if self.session is not None:
+            told["session"] = self.session
         if self.asked.routing.explain:
             told["steps"] = [explained(step) for step in episode.steps]
         return told

@@ -45,6 +45,47 @@ _TIMEOUT = {"Timeout", "APITimeoutError", "ReadTimeout"}
 _CONNECT = {"ConnectError", "ConnectTimeout", "ClientConnectorError"}
 _CUT = {"MidStreamFallbackError", "ReadError", "RemoteProtocolError", "ServerDisconnectedError"}
 _TOO_LONG = {"ContextWindowExceededError"}
+# Fields of a request that go through. Here they become arguments of a function, which also takes an address, a key, headers
+# and a proxy: whatever is not a field of the chat protocol is left out.
+_PASSED = frozenset(
+    {
+        "audio",
+        "frequency_penalty",
+        "function_call",
+        "functions",
+        "logit_bias",
+        "logprobs",
+        "max_completion_tokens",
+        "max_tokens",
+        "messages",
+        "modalities",
+        "model",
+        "n",
+        "parallel_tool_calls",
+        "prediction",
+        "presence_penalty",
+        "prompt_cache_key",
+        "reasoning_effort",
+        "response_format",
+        "safety_identifier",
+        "seed",
+        "service_tier",
+        "stop",
+        "store",
+        "stream",
+        "stream_options",
+        "temperature",
+        "thinking",
+        "tool_choice",
+        "tools",
+        "top_k",
+        "top_logprobs",
+        "top_p",
+        "user",
+        "verbosity",
+        "web_search_options",
+    }
+)
 
 
 class LiteLLM(Provider):
@@ -138,7 +179,7 @@ class LiteLLM(Provider):
         return key
 
     def _arguments(self, ask: Ask, key: str, stream: bool) -> dict[str, Any]:
-        body = chat_body(ask, stream, greedy=self.config.greedy)
+        body = {k: v for k, v in chat_body(ask, stream, greedy=self.config.greedy).items() if k in _PASSED}
         body["messages"] = [dict(message) for message in ask.messages]  # litellm changes them in place
         body.update(num_retries=0, max_retries=0, timeout=self.config.timeout_s, drop_params=self.config.drop_params)
         if self.config.api_base:

@@ -1,0 +1,140 @@
+"""A client's connection: what it may send before there is a request, and how long it may take.
+
+uvicorn's own protocol waits for ever for the end of a head, and takes one of any length. Here a head that is not whole
+within `headers_s` ends its connection (408), one above `header_bytes` or `header_lines` is refused (431), and what is left
+of a body after the answer was sent is read no longer than `body_s`. The time of a body that is awaited, and its
+length, are the endpoint's to watch.
+
+One look a second at all connections finds those that are late: a timer a request would cost more than it is worth.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from typing import Any
+
+import msgspec
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from routewright.gateway.service import Service
+from routewright.gateway.settings import LimitSettings
+
+_PHRASES = {400: "Bad Request", 408: "Request Timeout", 431: "Request Header Fields Too Large"}
+
+
+class Connection(HttpToolsProtocol):
+    """One connection. `service` is set by `connections_of`."""
+
+    service: Service
+    living: set[Connection]
+    _head_since: float | None = None  # a head is being waited for
+    _body_since: float | None = None  # a body is on its way
+    _head_bytes = 0
+
+    @property
+    def _limits(self) -> LimitSettings:
+        return self.service.limits
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        self.timeout_keep_alive = self._limits.idle_s  # type: ignore[assignment]
+        super().connection_made(transport)
+        self._head_since = self.loop.time()
+        if not self.living:
+            self.loop.call_later(self._every_s, self._look)
+        self.living.add(self)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.living.discard(self)
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        if self._head_since is not None:
+            self._head_bytes += len(data)
+        elif self._body_since is None:  # the next request begins, or some blank before it
+            self._head_since, self._head_bytes = self.loop.time(), len(data)
+        super().data_received(data)
+        if self._head_since is not None and self._head_bytes > self._limits.header_bytes:
+            self._refuse(431, f"The head is longer than {self._limits.header_bytes} bytes.")
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        if self._head_since is None:  # the next one of a pipeline
+            self._head_since, self._head_bytes = self.loop.time(), 0
+
+    def on_headers_complete(self) -> None:
+        self._head_since, self._head_bytes, self._body_since = None, 0, self.loop.time()
+        limits = self._limits
+        if len(self.headers) > limits.header_lines:
+            raise _TooMuch(f"There are more than {limits.header_lines} header lines.")
+        if sum([len(name) + len(value) for name, value in self.headers], len(self.url)) > limits.header_bytes:
+            raise _TooMuch(f"The head is longer than {limits.header_bytes} bytes.")
+        super().on_headers_complete()
+        if self.service.leaving:
+            self.cycle.keep_alive = False
+
+    def on_message_complete(self) -> None:
+        self._body_since = None
+        super().on_message_complete()
+
+    def send_400_response(self, msg: str) -> None:
+        """What can not be parsed; in the form of all our errors."""
+        why = self._why_not()
+        if why is not None:
+            self._refuse(431, str(why))
+        else:
+            self._refuse(400, "This is no HTTP request that can be understood.")
+
+    def _why_not(self) -> _TooMuch | None:
+        """The refusal that a callback of the parser raised, if that is what the parser failed with."""
+        error: BaseException | None = sys.exc_info()[1]
+        while error is not None:
+            if isinstance(error, _TooMuch):
+                return error
+            error = error.__cause__ or error.__context__
+        return None
+
+    def _refuse(self, status: int, message: str) -> None:
+        if self.transport.is_closing():
+            return
+        error = {"message": message, "type": "invalid_request_error", "param": None, "code": "bad_head"}
+        body = msgspec.json.encode({"error": error})
+        head = (
+            f"HTTP/1.1 {status} {_PHRASES[status]}\r\ncontent-type: application/json\r\n"
+            f"content-length: {len(body)}\r\nconnection: close\r\n\r\n"
+        )
+        self._head_since = self._body_since = None
+        self.transport.write(head.encode() + body)
+        self.transport.close()
+
+    @property
+    def _every_s(self) -> float:
+        return min(1.0, self._limits.headers_s / 4)
+
+    def _look(self) -> None:
+        """End what is late, of all connections."""
+        for one in list(self.living):
+            one._end_if_late(self.loop.time())
+        if self.living:
+            self.loop.call_later(self._every_s, self._look)
+
+    def _end_if_late(self, now: float) -> None:
+        limits, busy = self._limits, self.cycle is not None and not self.cycle.response_complete
+        if self._head_since is not None and not busy:
+            if now - self._head_since <= limits.headers_s:
+                return
+            if self._head_bytes:
+                self._refuse(408, f"The head was not whole within {limits.headers_s:g} s.")
+            else:
+                self.transport.close()
+        elif self._body_since is not None and not busy and now - self._body_since > limits.body_s:
+            self.transport.close()
+
+
+class _TooMuch(Exception):
+    """A head that is refused."""
+
+
+def connections_of(service: Service) -> Any:
+    """The protocol for uvicorn: `Config(http=connections_of(service))`."""
+    return type("Connection", (Connection,), {"service": service, "living": set()})
