@@ -82,3 +82,8 @@ def where_of(error: BaseException) -> str:
     return " < ".join(
         [type(error).__name__, *(f"{Path(f.filename).name}:{f.lineno} {f.name}" for f in reversed(frames))]
     )
+
+
+def in_line(text: str) -> str:
+    """A name as it may stand in a line of the log: what could begin another line, or move a cursor, is a question mark."""
+    return text if text.isprintable() else "".join(c if c.isprintable() else "?" for c in text)

@@ -20,7 +20,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from routewright.errors import ConfigError, RoutewrightError
-from routewright.gateway.faults import Fault, where_of
+from routewright.gateway.faults import Fault, in_line, where_of
 from routewright.gateway.service import Service
 from routewright.gateway.settings import Settings
 from routewright.gateway.setup import Setup, make_setup
@@ -52,7 +52,7 @@ class Reloader:
                 settings, setup = await asyncio.to_thread(self._made, before)
                 await self._recall(setup, before)
             except RoutewrightError as error:
-                _log.error("reload: all stays as it was. %s", " ".join(str(error).split()))
+                _log.error("reload: all stays as it was. %s", in_line(" ".join(str(error).split())))
                 raise
             except Exception as error:  # a redaction hook that can not be imported, a scorer of another version ...
                 _log.error("reload: all stays as it was. %s", where_of(error))

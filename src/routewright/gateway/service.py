@@ -22,7 +22,7 @@ from routewright.episodes.engine import run
 from routewright.episodes.transition import begin, finish, transition
 from routewright.errors import BudgetExceeded, PoolError
 from routewright.gateway.asked import REFUSED, Asked
-from routewright.gateway.faults import Fault, bad, fault_of, fault_of_reply, where_of
+from routewright.gateway.faults import Fault, bad, fault_of, fault_of_reply, in_line, where_of
 from routewright.gateway.generations import Generation, retire
 from routewright.gateway.job import Job, Serving
 from routewright.gateway.keys import Key, Keyring
@@ -338,9 +338,9 @@ class Service:
             _log.info(
                 "request %s key=%s model=%s answered_by=%s status=%d cost_usd=%.3g seconds=%.4f",
                 served.episode.trace_id,
-                key,
-                served.asked.model,
-                ",".join(served.models),
+                in_line(key),
+                in_line(served.asked.model),
+                in_line(",".join(served.models)),
                 status,
                 served.episode.cost_usd,
                 served.episode.latency_s,

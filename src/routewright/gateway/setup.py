@@ -16,6 +16,7 @@ from pathlib import Path
 
 from routewright.coordinator import Coordinator, find
 from routewright.errors import ConfigError, MissingExtra, RouterError, RoutewrightError
+from routewright.gateway.faults import in_line
 from routewright.gateway.job import Serving
 from routewright.gateway.keys import Keyring
 from routewright.gateway.records import Recorder, redactor
@@ -132,5 +133,5 @@ def _serving(name: str, entry: CoordinatorEntry, base: Path, pool: Pool, may_bre
             raise RouterError(
                 f"coordinators.{name}: {error} The one that is served now is in order, and stays."
             ) from error
-        _log.error("coordinator %s can not be used, %s serves instead: %s", name, entry.fallback, error)
+        _log.error("coordinator %s can not be used, %s serves instead: %s", name, entry.fallback, in_line(str(error)))
         return Serving(Coordinator(build_policy("single", {"model": entry.fallback})), entry, broken=True)
