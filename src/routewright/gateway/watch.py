@@ -25,8 +25,9 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from routewright.errors import EpisodeError
 from routewright.policies.base import Policy, Wish
-from routewright.types import Query, Reply, State
+from routewright.types import Answer, Call, Decision, Generate, Plan, Query, Reply, State, Think
 
 _IN_A_ROW, _ALONE_S = 3, 30.0
 _WORKERS = 4
@@ -87,14 +88,14 @@ class Watched(Policy):
     def decide(self, states: Sequence[State], rng: np.random.Generator) -> list[Wish]:
         if not self.blocking:
             began = time.perf_counter()
-            wishes = self._safely(self.inner.decide, states, rng)
+            wishes = self._safely(self._decide, states, rng)
             if time.perf_counter() - began > self.decide_s:
                 self._slow = True
                 self._overran()
             elif self._overruns:
                 self._overruns = 0
             return wishes
-        work = self._submit(self.inner.decide, states, rng)  # the engine's worker waits here
+        work = self._submit(self._decide, states, rng)  # the engine's worker waits here
         try:
             wishes = work.result(self.decide_s)
         except Late:
@@ -105,7 +106,10 @@ class Watched(Policy):
         return wishes
 
     def parse(self, reply: Reply, state: State) -> Wish:
-        return self._safely(self.inner.parse, reply, state)
+        return self._safely(lambda: _sane([self.inner.parse(reply, state)], 1)[0])
+
+    def _decide(self, states: Sequence[State], rng: np.random.Generator) -> list[Wish]:
+        return _sane(self.inner.decide(states, rng), len(states))
 
     def _safely(self, do: Callable[..., T], *given: Any) -> T:
         """What a policy raises says nothing about the request: not a budget's end, not a client that has gone."""
@@ -130,6 +134,24 @@ class Watched(Policy):
         if self._workers is None:
             self._workers = Workers(_WORKERS, f"routewright-{self.kind}")
         return self._workers.submit(self._safely, do, *given)
+
+
+def _sane(wishes: Any, n: int) -> list[Wish]:
+    """What a policy wants, if it is of the types that the engine goes by; `EpisodeError` if not."""
+    if not isinstance(wishes, list) or len(wishes) != n:
+        raise EpisodeError("The policy gave no list of one wish a state.")
+    for wish in wishes:
+        action = wish.action if isinstance(wish, Decision) else wish
+        if not isinstance(action, Generate if action is wish else Think | Call | Plan | Answer):
+            raise EpisodeError(f"The policy wants a {type(action).__name__}. Expected a Decision or a Generate.")
+        for call in action.calls if isinstance(action, Plan) else (action,):
+            if isinstance(call, Call) and not (
+                isinstance(call.model, str | None)
+                and isinstance(call.prompt, str | None)
+                and isinstance(call.max_tokens, int | None)
+            ):
+                raise EpisodeError("The policy's call has a model, a prompt or a limit of another type.")
+    return wishes
 
 
 class Workers:
