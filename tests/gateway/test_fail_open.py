@@ -252,7 +252,7 @@ def test_an_encoder_that_is_gone(upstream: Upstream, monkeypatch: pytest.MonkeyP
         router = trained()
         monkeypatch.setattr(router.encoder, "slow", slow, raising=False)
         monkeypatch.setattr(router.encoder, "encode", raising(ConnectionRefusedError("embeddings are down")))
-            with odd(upstream, Coordinator(build_policy("single"), router)) as served:
+        with odd(upstream, Coordinator(build_policy("single"), router)) as served:
             served_by_fallback(served, "single failed (ConnectionRefusedError)")
 
 
