@@ -46,6 +46,7 @@ if TYPE_CHECKING:
 
 CLIENT_GONE = 499
 _MOMENT_S = 0.005  # from an answer to its record
+_CUT_OFF_MS = 1000  # that requests may take to end when they are cut off
 _POOLS = 256  # sub-pools kept
 _log = logging.getLogger("routewright.gateway")
 
@@ -95,7 +96,11 @@ class Service:
             await key.quota.recall(self.store)
 
     async def aclose(self) -> None:
-        """Keep what has ended, and let go."""
+        """Keep what has ended, and let go. Requests that were cut off just now are given a moment to end."""
+        for _ in range(_CUT_OFF_MS):
+            if not any(generation.inside for generation in self.generations):
+                break
+            await asyncio.sleep(0.001)
         self.flush()
         await self.store.aclose()
         for generation in self.generations:
