@@ -200,6 +200,26 @@ def test_every_policy_with_a_forecaster_gets_it_from_there() -> None:
     assert forecaster.forecast([Query(query.text)]).cost_usd[0].tolist() == pytest.approx([0.01] * 3)
 
 
+def test_decompose_asks_a_warm_model_where_it_does_not_plan(upstream: Upstream) -> None:
+    """Whether it plans, and whom it asks if not, goes by the same forecast."""
+
+    class Planning(Oracle):
+        models = (*MODELS, "decompose")
+
+    policy = build_policy("decompose", {"planner": "c"})
+    policy.forecaster, policy.models = Forecaster(Planning()), MODELS
+    with gateway(pool(upstream.url), {"auto": policy}) as served:  # type: ignore[attr-defined]
+        client = served.client()
+        messages: list[Any] = [{"role": "user", "content": "x\na=0.90 b=0.80 decompose=0.5"}]
+        for session, second in (("", "b"), ("s", "a")):
+            told = []
+            for turn in (messages, [*messages, {"role": "user", "content": "x\na=0.80 b=0.85 decompose=0.5"}]):
+                routing = {"value_usd": VALUE, **({"session": session} if session else {})}
+                done = client.chat.completions.create(model="auto", messages=turn, extra_body={"routing": routing})
+                told.append(done.model_extra["routing"]["model"])  # type: ignore[index]
+            assert told == ["a", second]
+
+
 # Memory
 
 
