@@ -27,6 +27,7 @@ from routewright.stores.base import Feedback, Record, build_store
 from routewright.stores.memory import Memory
 from routewright.types import Answer, Call, Decision, Generate, Plan, Think
 from tests.episodes.worlds import random_outcomes
+from tests.gateway.test_serve import process
 from tests.gateway.world import ASK, Running, Upstream, eventually, gateway, listening, pool_at
 
 OUTCOMES = random_outcomes(40, 2, seed=3)
@@ -67,6 +68,14 @@ def odd(upstream: Upstream, policy: Policy | Coordinator, **limits: Any) -> Any:
     """A gateway whose coordinator `auto` is odd, with a fallback."""
     pool = pool_at(upstream.url, *MODELS)  # type: ignore[attr-defined]
     return gateway(pool, {"auto": policy}, {"limits": limits}, entries={"auto": {"fallback": SAFE}})
+
+
+@pytest.fixture(scope="module")
+def served_oddly(upstream: Upstream) -> Iterator[tuple[Running, Odd]]:
+    """One gateway, and the policy that a test gives something to do."""
+    policy = Odd(list)
+    with odd(upstream, policy) as served:
+        yield served, policy
 
 
 def served_by_fallback(served: Running, why: str, model: str = "auto") -> dict[str, Any]:
@@ -110,8 +119,12 @@ def fallbacks(served: Running, model: str) -> float:
         BudgetExceeded("not this one's"),
     ],
 )
-def test_whatever_a_policy_raises(upstream: Upstream, error: BaseException, caplog: pytest.LogCaptureFixture) -> None:
-    with odd(upstream, Odd(raising(error))) as served, caplog.at_level(logging.INFO, "routewright"):
+def test_whatever_a_policy_raises(
+    served_oddly: tuple[Running, Odd], error: BaseException, caplog: pytest.LogCaptureFixture
+) -> None:
+    served, policy = served_oddly
+    policy.does = raising(error)
+    with caplog.at_level(logging.INFO, "routewright"):
         served_by_fallback(served, f"odd failed ({type(error).__name__})")
     assert "secret" not in caplog.text
     assert "vowels" not in caplog.text
@@ -153,14 +166,16 @@ def call(model: Any, **more: Any) -> list[Any]:
         call(MODELS[0], prompt=float("nan")),
     ],
 )
-def test_whatever_a_policy_says(upstream: Upstream, wish: Any) -> None:
-    with odd(upstream, Odd(lambda: wish)) as served:
-        served_by_fallback(served, "odd")
+def test_whatever_a_policy_says(served_oddly: tuple[Running, Odd], wish: Any) -> None:
+    served, policy = served_oddly
+    policy.does = lambda: wish
+    served_by_fallback(served, "odd")
 
 
-def test_a_probability_of_no_number(upstream: Upstream) -> None:
-    with odd(upstream, Odd(lambda: [Decision(Call(MODELS[0]), (), float("nan"))])) as served:
-        served_by_fallback(served, "odd failed (RoutewrightError)")
+def test_a_probability_of_no_number(served_oddly: tuple[Running, Odd]) -> None:
+    served, policy = served_oddly
+    policy.does = lambda: [Decision(Call(MODELS[0]), (), float("nan"))]
+    served_by_fallback(served, "odd failed (RoutewrightError)")
 
 
 # Trained files
@@ -225,6 +240,21 @@ def test_a_coordinator_whose_files_are_broken(
         )
         fine = served.client().chat.completions.create(model="plain", messages=ASK)
         assert "fallback" not in fine.model_extra["routing"]  # type: ignore[index]
+
+
+def test_a_process_starts_with_broken_files(upstream: Upstream, tmp_path: Path, cli: Callable[..., Any]) -> None:
+    break_it(folder(upstream, tmp_path), "cut")
+    text = 'port = 0\npool = "pool.toml"\n[coordinators.auto]\npath = "router"\n'
+    (tmp_path / "serve.toml").write_text(f'{text}fallback = "{SAFE}"\n')
+    with process(tmp_path, "serve.toml") as (child, url):
+        assert json.load(urllib.request.urlopen(url.removesuffix("/v1") + "/readyz"))["status"] == "degraded"
+        child.terminate()
+        assert child.wait(30) == 0
+        assert "ERROR coordinator auto can not be used" in child.stderr.read()
+    (tmp_path / "serve.toml").write_text(text)
+    ran = cli("serve", tmp_path / "serve.toml")
+    assert (ran.code, ran.err.count("\n")) == (2, 1), ran.err
+    assert "name a model that serves meanwhile: fallback" in ran.err
 
 
 @pytest.mark.parametrize("how", BROKEN)

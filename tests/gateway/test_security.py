@@ -16,6 +16,7 @@ import pytest
 
 from routewright.errors import ConfigError
 from routewright.gateway.asked import REFUSED
+from routewright.gateway.connection import Connection
 from routewright.gateway.faults import Fault
 from routewright.gateway.keys import Keyring
 from routewright.gateway.settings import check_settings, is_loopback
@@ -143,6 +144,30 @@ def test_an_address_others_can_reach_needs_keys(host: str) -> None:
 def test_an_address_of_this_machine_needs_none(host: str) -> None:
     assert check_settings({"host": host}, "here").host == host
     assert check_settings({}, "here").host == "127.0.0.1"
+
+
+def test_a_web_page_can_not_use_a_gateway_without_keys(served: Running, locked: Running, upstream: Upstream) -> None:
+    """A page its reader visits may send requests to this machine; also under a name of its own that leads here."""
+    before = len(upstream.bodies)
+    port = urllib.parse.urlsplit(served.url).port
+    body = {"model": "plain", "messages": ASK}
+
+    def asked(to: Running, host: str, origin: str, more: str = "") -> int:
+        head = f"Origin: {origin}\r\n{more}"
+        return status(sent(to, request(body, head).replace(b"Host: here", f"Host: {host}".encode())))
+
+    for host, origin in (
+        (f"127.0.0.1:{port}", "https://evil.example"),
+        (f"127.0.0.1:{port}", "null"),
+        (f"127.0.0.1:{port}", "http://127.0.0.1:1"),
+        (f"evil.example:{port}", f"http://evil.example:{port}"),
+        (f"127.0.0.1.evil.example:{port}", f"http://127.0.0.1.evil.example:{port}"),
+    ):
+        assert asked(served, host, origin) == 403, (host, origin)
+    assert len(upstream.bodies) == before
+    for host in (f"127.0.0.1:{port}", f"localhost:{port}", f"[::1]:{port}"):
+        assert asked(served, host, f"http://{host}") == 200
+    assert asked(locked, "any", "https://app.example", f"Authorization: Bearer {TEAM}\r\n") == 200
 
 
 # Injection
@@ -384,6 +409,28 @@ def test_slow_clients_are_cut_off(served: Running, begin: bytes, trickle: bytes,
         took, answer = closed_after(made, trickle)
     assert took < 5, "limits are below half a second"
     assert said in answer if said else not answer
+
+
+def test_connections_are_looked_at_once_however_often_they_come(
+    upstream: Upstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks: list[float] = []
+    real = Connection._look
+
+    def look(self: Connection) -> None:
+        looks.append(time.monotonic())
+        real(self)
+
+    monkeypatch.setattr(Connection, "_look", look)
+    with gateway(pool_at(upstream.url, "plain"), values={"limits": LIMITS}) as running:  # type: ignore[attr-defined]
+        for _ in range(50):
+            assert status(sent(running, request(None, path="/healthz", method="GET"))) == 200
+        with link(running) as stays:
+            until = time.monotonic() + 0.35
+            while time.monotonic() < until:
+                assert status(sent(running, request(None, path="/healthz", method="GET"))) == 200
+            stays.close()
+        assert 1 <= len([at for at in looks if at > until - 0.35]) <= 5, "one every 0.1 s"
 
 
 def test_slow_clients_do_not_keep_others_waiting(served: Running) -> None:

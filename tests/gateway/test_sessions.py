@@ -18,7 +18,7 @@ from routewright.policies.base import Forecaster, Policy, build_policy
 from routewright.pools.pool import Pool, load_pool
 from routewright.types import Call, Decision, Episode, Forecast, Query, Reply, Step, Usage
 from tests.gateway.test_limits import entry
-from tests.gateway.world import Running, Upstream, gateway, listening, whole
+from tests.gateway.world import Running, Upstream, chunk, gateway, listening, whole
 
 TOKENS = (100_000, 1000)
 SAVED = 101_000 * (1.0 - 0.1) / 1e6  # USD a turn, by the cards below
@@ -57,7 +57,9 @@ def pool(url: str) -> Pool:
 
 @pytest.fixture(scope="module")
 def upstream() -> Iterator[Upstream]:
-    up = Upstream({name: lambda b: whole("fine", TOKENS) for name in MODELS})
+    usage = {"prompt_tokens": TOKENS[0], "completion_tokens": TOKENS[1]}
+    pieces = [chunk({"content": "fine"}), chunk({}, "stop"), {"choices": [], "usage": usage}]
+    up = Upstream({name: lambda b: pieces if b.get("stream") else whole("fine", TOKENS) for name in MODELS})
     with listening(up.app) as url:
         up.url = url  # type: ignore[attr-defined]
         yield up
@@ -163,6 +165,12 @@ def test_streams_and_models_named_directly_are_remembered_too(served: Running) -
     talk.say("b=0")
     talk.model = "auto"
     told = talk.say("a=0.85 b=0.80")
+    assert (told["model"], told["session"]["stayed"]) == ("b", True)
+    talk.messages.append({"role": "user", "content": "Go on.\na=0.85 b=0.80"})
+    stream = served.client(KEYS["one"]).chat.completions.create(
+        model="auto", messages=talk.messages, stream=True, extra_body={"routing": talk.routing}
+    )
+    told = list(stream)[-1].model_extra["routing"]
     assert (told["model"], told["session"]["stayed"]) == ("b", True)
 
 

@@ -55,6 +55,7 @@ def build_service(settings: Settings, base: Path) -> Service:
         setup.log_requests,
         setup.limits,
         setup.sessions,
+        setup.insecure,
     )
 
 

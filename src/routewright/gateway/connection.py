@@ -5,6 +5,9 @@ within `headers_s` ends its connection (408), one above `header_bytes` or `heade
 of a body after the answer was sent is read no longer than `body_s`. The time of a body that is awaited, and its
 length, are the endpoint's to watch.
 
+Where there are no keys, a web page must not use the gateway behind its reader's back: a request with an `Origin` is refused (403)
+unless it comes from this very address. `insecure = true` allows any.
+
 One look a second at all connections finds those that are late: a timer a request would cost more than it is worth.
 """
 
@@ -18,16 +21,22 @@ import msgspec
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from routewright.gateway.service import Service
-from routewright.gateway.settings import LimitSettings
+from routewright.gateway.settings import LimitSettings, is_loopback
 
-_PHRASES = {400: "Bad Request", 408: "Request Timeout", 431: "Request Header Fields Too Large"}
+_PHRASES = {400: "Bad Request", 403: "Forbidden", 408: "Request Timeout", 431: "Request Header Fields Too Large"}
+
+
+class Living(set["Connection"]):
+    """The connections of one gateway, and whether somebody looks after them."""
+
+    looking = False
 
 
 class Connection(HttpToolsProtocol):
     """One connection. `service` is set by `connections_of`."""
 
     service: Service
-    living: set[Connection]
+    living: Living
     _head_since: float | None = None  # a head is being waited for
     _body_since: float | None = None  # a body is on its way
     _head_bytes = 0
@@ -40,9 +49,10 @@ class Connection(HttpToolsProtocol):
         self.timeout_keep_alive = self._limits.idle_s  # type: ignore[assignment]
         super().connection_made(transport)
         self._head_since = self.loop.time()
-        if not self.living:
-            self.loop.call_later(self._every_s, self._look)
         self.living.add(self)
+        if not self.living.looking:
+            self.living.looking = True
+            self.loop.call_later(self._every_s, self._look)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.living.discard(self)
@@ -66,9 +76,11 @@ class Connection(HttpToolsProtocol):
         self._head_since, self._head_bytes, self._body_since = None, 0, self.loop.time()
         limits = self._limits
         if len(self.headers) > limits.header_lines:
-            raise _TooMuch(f"There are more than {limits.header_lines} header lines.")
+            raise _Refused(431, f"There are more than {limits.header_lines} header lines.")
         if sum([len(name) + len(value) for name, value in self.headers], len(self.url)) > limits.header_bytes:
-            raise _TooMuch(f"The head is longer than {limits.header_bytes} bytes.")
+            raise _Refused(431, f"The head is longer than {limits.header_bytes} bytes.")
+        if self.service.setup.guarded and not _own_origin(self.headers):
+            raise _Refused(403, "A web page of another address may not use this gateway: it has no keys. Add [[keys]].")
         super().on_headers_complete()
         if self.service.leaving:
             self.cycle.keep_alive = False
@@ -81,15 +93,15 @@ class Connection(HttpToolsProtocol):
         """What can not be parsed; in the form of all our errors."""
         why = self._why_not()
         if why is not None:
-            self._refuse(431, str(why))
+            self._refuse(why.status, str(why))
         else:
             self._refuse(400, "This is no HTTP request that can be understood.")
 
-    def _why_not(self) -> _TooMuch | None:
+    def _why_not(self) -> _Refused | None:
         """The refusal that a callback of the parser raised, if that is what the parser failed with."""
         error: BaseException | None = sys.exc_info()[1]
         while error is not None:
-            if isinstance(error, _TooMuch):
+            if isinstance(error, _Refused):
                 return error
             error = error.__cause__ or error.__context__
         return None
@@ -115,6 +127,7 @@ class Connection(HttpToolsProtocol):
         """End what is late, of all connections."""
         for one in list(self.living):
             one._end_if_late(self.loop.time())
+        self.living.looking = bool(self.living)
         if self.living:
             self.loop.call_later(self._every_s, self._look)
 
@@ -131,10 +144,28 @@ class Connection(HttpToolsProtocol):
             self.transport.close()
 
 
-class _TooMuch(Exception):
+class _Refused(Exception):
     """A head that is refused."""
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+def _own_origin(headers: list[tuple[bytes, bytes]]) -> bool:
+    """Whether a request comes from no web page, or from one of this address, which has to be this machine's own.
+
+    A name that is not, but leads here, is what a hostile page would use.
+    """
+    named = dict(headers)
+    origin = named.get(b"origin")
+    if origin is None:
+        return True
+    host = named.get(b"host", b"")
+    name = host.rpartition(b":")[0] if host.rpartition(b":")[2].isdigit() else host
+    return origin == b"http://" + host and is_loopback(name.decode("latin-1").strip("[]"))
 
 
 def connections_of(service: Service) -> Any:
     """The protocol for uvicorn: `Config(http=connections_of(service))`."""
-    return type("Connection", (Connection,), {"service": service, "living": set()})
+    return type("Connection", (Connection,), {"service": service, "living": Living()})

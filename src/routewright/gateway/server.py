@@ -42,23 +42,23 @@ def serve(settings: Settings, base: Path = Path(), read: Callable[[], Settings] 
         StoreError: The store can not be opened.
         SystemExit: It was asked to end a second time, and did so at once.
     """
-    service = build_service(settings, base)
-    app = app_of(service, settings)
-    listener = _listen(settings.host, settings.port)
-    config = uvicorn.Config(
-        app,
-        http=connections_of(service),
-        ws="none",
-        access_log=False,
-        log_level="warning",
-        lifespan="on",
-        server_header=False,
-        date_header=False,
-        backlog=2048,
-    )
-    with _log_to_stderr(), asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
-        service.reloader = Reloader(service, settings, base, read or (lambda: settings))
-        runner.run(_run(Server(config, service), service, listener))
+    with _log_to_stderr():
+        service = build_service(settings, base)
+        config = uvicorn.Config(
+            app_of(service, settings),
+            http=connections_of(service),
+            ws="none",
+            access_log=False,
+            log_level="warning",
+            lifespan="on",
+            server_header=False,
+            date_header=False,
+            backlog=2048,
+        )
+        listener = _listen(settings.host, settings.port)
+        with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
+            service.reloader = Reloader(service, settings, base, read or (lambda: settings))
+            runner.run(_run(Server(config, service), service, listener))
 
 
 class Server(uvicorn.Server):

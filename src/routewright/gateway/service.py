@@ -64,9 +64,10 @@ class Service:
         log_requests: bool = True,
         limits: LimitSettings | None = None,
         sessions: SessionSettings | None = None,
+        insecure: bool = False,
     ) -> None:
         limits, sessions = limits or LimitSettings(), sessions or SessionSettings()
-        setup = Setup(pool, dict(coordinators), keyring, recorder, log_requests, limits, sessions)
+        setup = Setup(pool, dict(coordinators), keyring, recorder, log_requests, limits, sessions, insecure)
         setup.check()
         self.store, self.metrics, self.sessions = store, Metrics(), Sessions()
         self.reloader: Reloader | None = None  # where the gateway was started from a file

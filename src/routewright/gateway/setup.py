@@ -12,6 +12,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 from routewright.coordinator import Coordinator, find
@@ -39,6 +40,12 @@ class Setup:
     log_requests: bool = True
     limits: LimitSettings = field(default_factory=LimitSettings)
     sessions: SessionSettings = field(default_factory=SessionSettings)
+    insecure: bool = False
+
+    @cached_property
+    def guarded(self) -> bool:
+        """Whether web pages of other addresses are kept out, since no key does."""
+        return not self.keyring.keys and not self.insecure
 
     @property
     def broken(self) -> list[str]:
@@ -98,6 +105,7 @@ def make_setup(settings: Settings, base: Path, before: Setup | None = None) -> S
         settings.log == "requests",
         settings.limits,
         settings.sessions,
+        settings.insecure,
     )
     made.check()
     return made
