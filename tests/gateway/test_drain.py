@@ -6,6 +6,7 @@ import http.client
 import json
 import signal
 import sqlite3
+import threading
 import time
 import urllib.error
 import urllib.parse
@@ -53,13 +54,6 @@ class Stream:
         self.text += "".join(part.choices[0].delta.content or "" for part in self.parts)
         return self.text
 
-    def breaks_off(self) -> bool:
-        """Whether it ends with an error, of whichever library it may be."""
-        try:
-            return self.rest() == "" or self.text != self.wanted
-        except Exception:
-            return True
-
 
 def ready(url: str) -> tuple[int, str]:
     try:
@@ -74,8 +68,8 @@ def kept_alive(url: str) -> http.client.HTTPConnection:
     return http.client.HTTPConnection(str(address.hostname), address.port, timeout=30)
 
 
-def ask(link: http.client.HTTPConnection) -> http.client.HTTPResponse:
-    link.request("POST", "/v1/chat/completions", json.dumps({"model": "auto", "messages": ASK}))
+def ask(link: http.client.HTTPConnection, model: str = "auto", seed: int = 1) -> http.client.HTTPResponse:
+    link.request("POST", "/v1/chat/completions", json.dumps({"model": model, "messages": ASK, "seed": seed}))
     answer = link.getresponse()
     answer.read()
     return answer
@@ -128,14 +122,20 @@ def test_without_a_notice_the_doors_close_at_once(tmp_path: Path, upstream: Upst
 
 def test_what_takes_longer_than_it_may_is_cut_off_and_kept(tmp_path: Path, upstream: Upstream) -> None:
     files(tmp_path, upstream, drain_notice_s=0, drain_s=0.3)
-    before = upstream.left
+    before, known, answers = upstream.left, len(upstream.bodies), []
     with process(tmp_path, "serve.toml") as (child, url):
         stream = Stream(url, 600)
+        waits = threading.Thread(target=lambda: answers.append(ask(kept_alive(url), "slow", 600)))
+        waits.start()
+        eventually(lambda: len(upstream.bodies) == known + 2)
         child.send_signal(signal.SIGTERM)
-        assert stream.breaks_off()
-        assert stream.text != stream.wanted
+        with pytest.raises(openai.APIError, match="The gateway is being stopped"):
+            stream.rest()
         assert child.wait(10) == 0
-    assert statuses(tmp_path) == [499]
+        waits.join(10)
+        assert (answers[0].status, answers[0].getheader("retry-after")) == (503, "1")
+        assert "Traceback" not in child.stderr.read()
+    assert statuses(tmp_path) == [503, 503]
     assert eventually(lambda: upstream.left > before), "and its upstream stops"
 
 
@@ -151,8 +151,10 @@ def test_asked_again_it_ends_at_once(tmp_path: Path, upstream: Upstream) -> None
         child.send_signal(signal.SIGTERM)
         assert child.wait(10) == 128 + signal.SIGTERM
         assert time.monotonic() - began < 4
-        assert stream.breaks_off()
-    assert sorted(statuses(tmp_path)) == [200, 499]
+        with pytest.raises(openai.APIError, match="The gateway is being stopped"):
+            stream.rest()
+        assert "Traceback" not in child.stderr.read()
+    assert sorted(statuses(tmp_path)) == [200, 503]
 
 
 def test_a_policy_that_hangs_keeps_no_process_from_ending(tmp_path: Path, upstream: Upstream) -> None:

@@ -5,15 +5,18 @@ Not here: serving it (`service.py`).
 
 from __future__ import annotations
 
+import asyncio
 import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
 from routewright.coordinator import Coordinator
 from routewright.episodes.transition import finish
 from routewright.gateway.asked import Asked, Routing
+from routewright.gateway.faults import Fault
 from routewright.gateway.keys import Key
 from routewright.gateway.records import Recorder
 from routewright.gateway.served import Served
@@ -98,6 +101,8 @@ class Job:
     policy: str = DIRECT
     kept: Kept | None = None  # of its session
     recorder: Recorder | None = None  # as it was configured when the request came
+    task: asyncio.Task[Any] | None = None
+    cut: Fault | None = None  # why it was cut off, if it was
     value_usd: float = 0.0
     budget_usd: float = math.inf
     fallback: str = ""

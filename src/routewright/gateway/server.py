@@ -49,6 +49,7 @@ def serve(settings: Settings, base: Path = Path(), read: Callable[[], Settings] 
             http=connections_of(service),
             ws="none",
             access_log=False,
+            proxy_headers=False,  # who asks is known by the key alone
             log_level="warning",
             lifespan="on",
             server_header=False,
@@ -88,18 +89,21 @@ class Server(uvicorn.Server):
     def _leave(self, sig: int) -> None:
         limits = self._service.limits
         self._service.leaving = True
-        self.config.timeout_graceful_shutdown = limits.drain_s  # type: ignore[assignment]
         assert self._loop is not None
         self._loop.call_later(limits.drain_notice_s, self._close)
 
     def _close(self) -> None:
+        """No more requests; those that run have so long. uvicorn's own deadline is for what can not even be cut off."""
+        drain_s = self._service.limits.drain_s
+        self.config.timeout_graceful_shutdown = drain_s + _END_S  # type: ignore[assignment]
         self.should_exit = True
+        assert self._loop is not None
+        self._loop.call_later(drain_s, self._service.cut_off)
 
     def _end(self, sig: int) -> None:
         self.again = sig
+        self._service.cut_off()
         self.should_exit = self.force_exit = True
-        for task in self.server_state.tasks:
-            task.cancel()
 
 
 async def _run(server: Server, service: Service, listener: socket.socket) -> None:
@@ -118,7 +122,7 @@ async def _run(server: Server, service: Service, listener: socket.socket) -> Non
     await task
     if server.again is not None:
         async with asyncio.timeout(_END_S):
-            await service.aclose()  # uvicorn leaves that out when it is forced
+            await server.lifespan.shutdown()  # uvicorn leaves that out when it is forced: what has ended is kept
         raise SystemExit(128 + server.again)
 
 

@@ -74,6 +74,8 @@ class Service:
         self.leaving = False  # asked to end: readyz says no
         self._ended: deque[tuple[Served, Recorder, str, int, bool]] = deque()  # not kept yet
         self._pools: dict[frozenset[str], Pool] = {}
+        self._running: dict[int, Job] = {}
+        self._over = False
         self.generations: list[Generation] = []  # the one that serves is last
         self.adopt(setup)
 
@@ -107,6 +109,14 @@ class Service:
         for generation in self.generations:
             await generation.setup.pool.aclose()
             generation.let_go()
+
+    def cut_off(self) -> None:
+        """End what runs with an error that says so, and take nothing more: the time to go has come."""
+        self._over = True
+        for job in self._running.values():
+            if job.task is not None and job.cut is None:
+                job.cut = _going()
+                job.task.cancel()
 
     @property
     def endpoints(self) -> list[Endpoint]:
@@ -143,11 +153,16 @@ class Service:
 
     async def answer(self, asked: Asked, key: Key, trace_id: str, live: Live | None = None) -> Served:
         """Serve a request; `Fault` if there is no answer. Cancel it when the client has gone: its cost is recorded."""
-        generation = self.generations[-1]
+        if self._over:
+            raise _going()
+        generation, job = self.generations[-1], self._job(asked, key, trace_id, live)
         generation.inside += 1
+        self._running[id(job)] = job
+        job.task = asyncio.current_task()
         try:
-            return await self._answer(self._job(asked, key, trace_id, live))
+            return await self._answer(job)
         finally:
+            del self._running[id(job)]
             generation.inside -= 1
             if generation is not self.generations[-1]:
                 retire(self.generations)
@@ -165,11 +180,15 @@ class Service:
             if job.episode.chosen is None and not job.episode.answer:
                 fault = self._no_answer(job)
         except asyncio.CancelledError:
-            if live is None or live.broken is None:
+            if job.cut is not None and job.task is not None:
+                job.task.uncancel()
+                job.episode, fault = job.episode or job.finished("cancelled"), job.cut
+            elif live is None or live.broken is None:
                 job.episode = job.episode or job.finished("cancelled")
                 self._record(job, CLIENT_GONE)
                 raise
-            job.episode, fault = job.episode or job.finished("cancelled"), live.broken
+            else:
+                job.episode, fault = job.episode or job.finished("cancelled"), live.broken
         except TimeoutError:
             job.episode = job.episode or job.finished("cancelled")
             said = f"No answer within {request_s:g} s. Ask for less, or for a quicker model."
@@ -351,6 +370,10 @@ class Service:
                 served.episode.cost_usd,
                 served.episode.latency_s,
             )
+
+
+def _going() -> Fault:
+    return Fault(503, "The gateway is being stopped, and could wait no longer. Ask again.", "stopping", None, 1.0)
 
 
 def _useless(episode: Episode | None) -> bool:
