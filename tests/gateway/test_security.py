@@ -445,6 +445,27 @@ def test_slow_clients_do_not_keep_others_waiting(served: Running) -> None:
             one.close()
 
 
+@pytest.mark.parametrize("stream", [True, False])
+def test_who_does_not_read_holds_no_place(upstream: Upstream, stream: bool) -> None:
+    """A stream, or an answer of some megabytes: after a while the connection is gone, and with it all that was held."""
+    flood = [x for _ in range(2000) for x in ({"choices": [{"index": 0, "delta": {"content": "x" * 8000}}]}, 0.0)]
+    big = {
+        "choices": [{"message": {"content": "x" * 8_000_000}}],
+        "usage": {"prompt_tokens": 1, "completion_tokens": 1},
+    }
+    upstream.replies["flood"] = lambda body: flood if body.get("stream") else big
+    pool = pool_at(upstream.url, "flood", max_reply_bytes=2**25)  # type: ignore[attr-defined]
+    limits = {"unread_bytes": 65536, "unread_s": 0.3}
+    with gateway(pool, values={"limits": limits}) as running, link(running) as made:
+        made.sendall(request({"model": "flood", "messages": ASK, "stream": stream}))
+        eventually(lambda: not running.service._running and running.last())
+        assert eventually(lambda: in_flight(running) == 0)
+
+
+def in_flight(running: Running) -> float:
+    return float(running.service.metrics.in_flight._value.get())
+
+
 def test_a_request_that_takes_long_is_not_slow(upstream: Upstream) -> None:
     """The watch is on heads and bodies: an answer may take longer than either may."""
     upstream.replies["late"] = lambda body: [

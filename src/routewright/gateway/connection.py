@@ -2,7 +2,8 @@
 
 uvicorn's own protocol waits for ever for the end of a head, and takes one of any length. Here a head that is not whole
 within `headers_s` ends its connection (408), one above `header_bytes` or `header_lines` is refused (431), and what is left
-of a body after the answer was sent is read no longer than `body_s`. The time of a body that is awaited, and its
+of a body after the answer was sent is read no longer than `body_s`. Who does not read for `unread_s` what is sent is cut off, so
+that nobody holds a place for ever. The time of a body that is awaited, and its
 length, are the endpoint's to watch.
 
 Where there are no keys, a web page must not use the gateway behind its reader's back: a request with an `Origin` is refused (403)
@@ -39,6 +40,7 @@ class Connection(HttpToolsProtocol):
     living: Living
     _head_since: float | None = None  # a head is being waited for
     _body_since: float | None = None  # a body is on its way
+    _stuck_since: float | None = None  # what is sent is not read
     _head_bytes = 0
 
     @property
@@ -89,6 +91,14 @@ class Connection(HttpToolsProtocol):
         self._body_since = None
         super().on_message_complete()
 
+    def pause_writing(self) -> None:
+        self._stuck_since = self.loop.time()
+        super().pause_writing()
+
+    def resume_writing(self) -> None:
+        self._stuck_since = None
+        super().resume_writing()
+
     def send_400_response(self, msg: str) -> None:
         """What can not be parsed; in the form of all our errors."""
         why = self._why_not()
@@ -121,7 +131,7 @@ class Connection(HttpToolsProtocol):
 
     @property
     def _every_s(self) -> float:
-        return min(1.0, self._limits.headers_s / 4)
+        return min(1.0, self._limits.headers_s / 4, self._limits.unread_s / 4)
 
     def _look(self) -> None:
         """End what is late, of all connections."""
@@ -133,6 +143,11 @@ class Connection(HttpToolsProtocol):
 
     def _end_if_late(self, now: float) -> None:
         limits, busy = self._limits, self.cycle is not None and not self.cycle.response_complete
+        if self._stuck_since is None and self.transport.is_closing():
+            self._stuck_since = now  # closed, but for what is left to send
+        if self._stuck_since is not None and now - self._stuck_since > limits.unread_s:
+            self.transport.abort()
+            return
         if self._head_since is not None and not busy:
             if now - self._head_since <= limits.headers_s:
                 return

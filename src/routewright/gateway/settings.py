@@ -70,6 +70,7 @@ class LimitSettings(Config):
     unread_bytes: int = Field(
         4 * 2**20, ge=1024, description="most bytes a slow reader may leave; above, it is cut off"
     )
+    unread_s: float = Field(30.0, gt=0, description="longest a client may not read what is sent to it, seconds")
     headers_s: float = Field(10.0, gt=0, description="longest wait for a whole head of a request, seconds")
     header_bytes: int = Field(65536, ge=1024, description="longest head of a request, bytes")
     header_lines: int = Field(128, ge=8, description="most header lines of a request")
