@@ -15,11 +15,15 @@ from typing import Any
 import pytest
 
 from routewright.errors import ConfigError
+from routewright.gateway.app import app_of
 from routewright.gateway.asked import REFUSED
-from routewright.gateway.connection import Connection
+from routewright.gateway.connection import Connection, connections_of
 from routewright.gateway.faults import Fault
 from routewright.gateway.keys import Keyring
-from routewright.gateway.settings import check_settings, is_loopback
+from routewright.gateway.records import Recorder
+from routewright.gateway.service import Service
+from routewright.gateway.settings import LimitSettings, check_settings, is_loopback
+from routewright.stores.base import build_store
 from tests.gateway.world import ASK, Running, Upstream, eventually, gateway, listening, pool_at
 
 TEAM, BOSS = "team-0123456789abcdef", "boss-0123456789abcdef"
@@ -448,22 +452,25 @@ def test_slow_clients_do_not_keep_others_waiting(served: Running) -> None:
 @pytest.mark.parametrize("stream", [True, False])
 def test_who_does_not_read_holds_no_place(upstream: Upstream, stream: bool) -> None:
     """A stream, or an answer of some megabytes: after a while the connection is gone, and with it all that was held."""
-    flood = [x for _ in range(2000) for x in ({"choices": [{"index": 0, "delta": {"content": "x" * 8000}}]}, 0.0)]
+    piece = {"choices": [{"index": 0, "delta": {"content": "x" * 8000}}]}
     big = {
-        "choices": [{"message": {"content": "x" * 8_000_000}}],
+        "choices": [{"message": {"content": "x" * 16_000_000}}],
         "usage": {"prompt_tokens": 1, "completion_tokens": 1},
     }
-    upstream.replies["flood"] = lambda body: flood if body.get("stream") else big
+    upstream.replies["flood"] = lambda body: [piece, 0.0005] * 3000 if body.get("stream") else big
     pool = pool_at(upstream.url, "flood", max_reply_bytes=2**25)  # type: ignore[attr-defined]
-    limits = {"unread_bytes": 65536, "unread_s": 0.3}
-    with gateway(pool, values={"limits": limits}) as running, link(running) as made:
-        made.sendall(request({"model": "flood", "messages": ASK, "stream": stream}))
-        eventually(lambda: not running.service._running and running.last())
-        assert eventually(lambda: in_flight(running) == 0)
-
-
-def in_flight(running: Running) -> float:
-    return float(running.service.metrics.in_flight._value.get())
+    service = Service(
+        pool, {}, build_store("memory"), Keyring(), Recorder(), limits=LimitSettings(unread_s=0.3, unread_bytes=2**22)
+    )
+    protocol = connections_of(service)
+    with listening(app_of(service, check_settings({}, "here")), protocol) as url:
+        running = Running(service, url)
+        with link(running) as made:
+            made.sendall(request({"model": "flood", "messages": ASK, "stream": stream}))
+            eventually(lambda: service.metrics.in_flight._value.get() == 1)
+            eventually(lambda: not protocol.living)
+            assert len(heard(made)) < 16_000_000
+        assert eventually(lambda: service.metrics.in_flight._value.get() == 0)
 
 
 def test_a_request_that_takes_long_is_not_slow(upstream: Upstream) -> None:
