@@ -330,7 +330,7 @@ class Blocked(Odd):
         pass
 
 
-def test_a_decision_that_hangs_in_a_worker(upstream: Upstream) -> None:
+def test_a_decision_that_hangs_in_a_worker(upstream: Upstream, caplog: pytest.LogCaptureFixture) -> None:
     hang = threading.Event()
     with odd(upstream, Blocked(lambda: hang.wait(60)), decide_s=0.2) as served:
         told = served_by_fallback(served, "odd did not decide within 0.2 s")
@@ -339,6 +339,7 @@ def test_a_decision_that_hangs_in_a_worker(upstream: Upstream) -> None:
         began = time.monotonic()
         served_by_fallback(served, "odd is left alone after 3 decisions that took too long")
         assert time.monotonic() - began < 0.2 * 2, "nothing was waited for"
+    assert (caplog.text.count("did not decide"), caplog.text.count("left alone")) == (3, 0), "not a line for each"
     hang.set()
 
 

@@ -33,7 +33,7 @@ from routewright.gateway.sessions import Sessions
 from routewright.gateway.settings import LimitSettings, SessionSettings
 from routewright.gateway.setup import Setup
 from routewright.gateway.streaming import Live
-from routewright.gateway.watch import Unfit
+from routewright.gateway.watch import LeftAlone, Unfit
 from routewright.policies.base import Policy
 from routewright.pools.budget import Ledger, SharedLedger
 from routewright.pools.caller import Cancelled, Request
@@ -290,7 +290,9 @@ class Service:
                 if job.live is not None and job.live.began:
                     raise
                 said = str(error) if isinstance(error, Unfit) else f"{policy.kind} failed ({type(error).__name__})"
-                _log.error("%s: %s; one call instead (%s)", job.coordinator, said, where_of(error.__cause__ or error))
+                if not isinstance(error, LeftAlone):
+                    where = where_of(error.__cause__ or error)
+                    _log.error("%s: %s; one call instead (%s)", job.coordinator, said, where)
                 job.fallback = f"{job.fallback}; {said}" if job.fallback else said
         before = tuple(job.steps)
         job.episode = None

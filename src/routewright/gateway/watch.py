@@ -1,7 +1,7 @@
 """A policy under watch: whatever it does, a request is answered within its deadline.
 
     policy = Watched(coordinator.policy)
-    policy.open()                       # `Unfit` while it is left alone
+    policy.open()                       # `LeftAlone` while it is left alone
     await policy.ready(query, 5.0)      # a slow encoder reads the query, in a worker; `Unfit` if that takes too long
     await run(policy, ...)              # decides; `Unfit` for what it raises, and for what takes too long
 
@@ -38,6 +38,10 @@ class Unfit(Exception):
     """Why a policy can not serve a request, as the client may read it. The cause is attached."""
 
 
+class LeftAlone(Unfit):
+    """It was too slow of late. Said once where it happened; not for every request since."""
+
+
 class Watched(Policy):
     """Another policy, timed; see the module."""
 
@@ -66,9 +70,9 @@ class Watched(Policy):
         return self.inner.random
 
     def open(self) -> None:
-        """Pass, or raise `Unfit`: it was too slow of late."""
+        """Pass, or raise `LeftAlone`."""
         if self._overruns >= _IN_A_ROW and time.monotonic() < self._alone_until:
-            raise Unfit(f"{self.kind} is left alone after {self._overruns} decisions that took too long")
+            raise LeftAlone(f"{self.kind} is left alone after {self._overruns} decisions that took too long")
 
     async def ready(self, query: Query, within_s: float) -> None:
         """Have a slow encoder read the query, within its deadline; the decision finds it done."""
