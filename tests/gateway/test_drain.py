@@ -79,12 +79,12 @@ def ask(link: http.client.HTTPConnection, model: str = "auto", seed: int = 1) ->
 def test_first_it_says_so_then_it_closes_its_doors_then_it_goes(
     tmp_path: Path, upstream: Upstream, sign: signal.Signals
 ) -> None:
-    files(tmp_path, upstream, drain_notice_s=0.8)
+    files(tmp_path, upstream, drain_notice_s=1.2)
     with process(tmp_path, "serve.toml") as (child, url):
         link, idle = kept_alive(url), kept_alive(url)
         assert ask(link).getheader("connection") != "close"
         assert ask(idle).status == 200
-        stream = Stream(url, 50)
+        stream = Stream(url, 60)
         assert ready(url) == (200, "ready")
         child.send_signal(sign)
         # While whoever shares out the load finds out, requests are taken, and each answer closes its connection.

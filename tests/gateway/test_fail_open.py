@@ -345,10 +345,9 @@ def test_a_decision_that_hangs_in_a_worker(upstream: Upstream, caplog: pytest.Lo
 
 def test_a_decision_that_holds_the_loop_does_it_once(upstream: Upstream) -> None:
     """It can not be interrupted there: what it says is taken, late; from then on it decides in a worker."""
-    slow = [True]
 
     def decide() -> Any:
-        time.sleep(0.5 if slow[0] else 0.0)
+        time.sleep(1.0)
         return [Decision(Call(MODELS[0], final=True))]
 
     with odd(upstream, Odd(decide), decide_s=0.1) as served:
@@ -367,7 +366,7 @@ def test_a_decision_that_holds_the_loop_does_it_once(upstream: Upstream) -> None
         beating.start()
         served_by_fallback(served, "odd did not decide within 0.1 s")
         beating.join()
-        assert worst[0] < 0.4, "the loop was never held for as long as a decision takes"
+        assert worst[0] < 0.8, "the loop was never held for as long as a decision takes"
 
 
 def test_a_policy_that_recovers_serves_again(upstream: Upstream, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,7 +19,7 @@ from routewright.policies.base import build_policy
 from routewright.pools.pool import load_pool
 from tests.gateway.world import ASK, Running, Upstream, chunk, eventually, gateway, listening, plain, pool_at
 
-SOON_S = 1.0  # that a call upstream may outlive its client
+SOON_S = 3.0  # that a call upstream may outlive its client
 
 
 def second_waits(body: Any) -> Any:

@@ -31,7 +31,8 @@ KEYS = [
     {"name": name, "sha256": hashlib.sha256(key.encode()).hexdigest(), "role": role}
     for name, key, role in (("team", TEAM, "client"), ("boss", BOSS, "admin"))
 ]
-LIMITS = {"headers_s": 0.4, "body_s": 0.4, "body_bytes": 65536, "header_bytes": 8192, "header_lines": 40, "idle_s": 0.3}
+SMALL = {"body_bytes": 65536, "header_bytes": 8192, "header_lines": 40}
+LIMITS = {**SMALL, "headers_s": 0.4, "body_s": 0.4, "idle_s": 0.3}
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +46,14 @@ def upstream() -> Iterator[Upstream]:
 @pytest.fixture(scope="module")
 def served(upstream: Upstream) -> Iterator[Running]:
     pool = pool_at(upstream.url, "plain", "évil\r\nx: y")  # type: ignore[attr-defined]
-    with gateway(pool, {"auto": "single"}, {"limits": LIMITS}) as running:
+    with gateway(pool, {"auto": "single"}, {"limits": SMALL}) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def hasty(upstream: Upstream) -> Iterator[Running]:
+    """A gateway that waits for nobody."""
+    with gateway(pool_at(upstream.url, "plain"), {"auto": "single"}, {"limits": LIMITS}) as running:  # type: ignore[attr-defined]
         yield running
 
 
@@ -407,8 +415,8 @@ def closed_after(made: socket.socket, trickle: bytes = b"", every_s: float = 0.1
         (b"GET /healthz HTTP/1.1\r\nHost: here\r\n\r\nGET /healthz", b"", b" 200 "),  # half of the next
     ],
 )
-def test_slow_clients_are_cut_off(served: Running, begin: bytes, trickle: bytes, said: bytes) -> None:
-    with link(served) as made:
+def test_slow_clients_are_cut_off(hasty: Running, begin: bytes, trickle: bytes, said: bytes) -> None:
+    with link(hasty) as made:
         made.sendall(begin)
         took, answer = closed_after(made, trickle)
     assert took < 5, "limits are below half a second"
@@ -437,12 +445,12 @@ def test_connections_are_looked_at_once_however_often_they_come(
         assert 1 <= len([at for at in looks if at > until - 0.35]) <= 5, "one every 0.1 s"
 
 
-def test_slow_clients_do_not_keep_others_waiting(served: Running) -> None:
-    slow = [link(served) for _ in range(100)]
+def test_slow_clients_do_not_keep_others_waiting(hasty: Running) -> None:
+    slow = [link(hasty) for _ in range(100)]
     try:
         for one in slow:
             one.sendall(b"POST /v1/chat/completions HTTP/1.1\r\n")
-        assert status(sent(served, request({"model": "auto", "messages": ASK}))) == 200
+        assert status(sent(hasty, request({"model": "auto", "messages": ASK}))) == 200
         assert all(b" 408 " in heard(one) for one in slow)
     finally:
         for one in slow:
