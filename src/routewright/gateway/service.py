@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from routewright.episodes.engine import run
-from routewright.episodes.transition import begin, finish, transition
 from routewright.errors import BudgetExceeded, PoolError
 from routewright.gateway.asked import REFUSED, Asked
 from routewright.gateway.faults import Fault, bad, fault_of, fault_of_reply, in_line, where_of
@@ -37,9 +36,10 @@ from routewright.gateway.watch import LeftAlone, Unfit
 from routewright.policies.base import Policy
 from routewright.pools.budget import Ledger, SharedLedger
 from routewright.pools.caller import Cancelled, Request
+from routewright.pools.deadline import Deadline
 from routewright.pools.pool import Endpoint, Pool
 from routewright.stores.base import Store
-from routewright.types import Answer, Call, Decision, Episode, Query, Reply, Step
+from routewright.types import Call, Decision, Episode, Query, Reply, Step
 
 if TYPE_CHECKING:
     from routewright.gateway.reload import Reloader
@@ -171,11 +171,8 @@ class Service:
         live, request_s = job.live, self.limits.request_s
         fault: Fault | None = None
         try:
-            async with asyncio.timeout(request_s):
-                try:
-                    await (self._direct(job) if job.serving is None else self._coordinated(job, job.serving))
-                except Cancelled:  # a subclass, which `asyncio.timeout` of Python 3.11 does not take for its own
-                    raise asyncio.CancelledError from None
+            with Deadline(request_s):
+                await (self._direct(job) if job.serving is None else self._coordinated(job, job.serving))
             assert job.episode is not None
             if job.episode.chosen is None and not job.episode.answer:
                 fault = self._no_answer(job)
@@ -262,10 +259,21 @@ class Service:
         except Cancelled as cancelled:
             job.steps.append(Step(wish, cancelled.reply))
             raise
-        state = transition(begin(query, (job.pool.member(model).card,), 0.0, job.budget_usd), Step(wish, reply))
-        stopped = "answer" if reply.error is None else "failed"
-        latency_s = time.perf_counter() - job.began
-        job.episode = finish(state, Answer(), stopped=stopped, latency_s=latency_s, trace_id=job.trace_id)
+        failed = reply.error is not None
+        job.episode = Episode(  # what `finish` would make of it
+            query,
+            (Step(wish, reply),),
+            "" if failed else reply.text,
+            None,
+            reply.cost_usd,
+            time.perf_counter() - job.began,
+            0.0,
+            job.budget_usd,
+            None if failed or not (reply.text or reply.message) else 0,
+            "failed" if failed else "answer",
+            reply.overrun_usd,
+            job.trace_id,
+        )
 
     async def _coordinated(self, job: Job, serving: Serving) -> None:
         """The coordinator's policy, or one call where that can not serve: to a named model where something is broken."""
