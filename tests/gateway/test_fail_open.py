@@ -178,6 +178,21 @@ def test_a_probability_of_no_number(served_oddly: tuple[Running, Odd]) -> None:
     served_by_fallback(served, "odd failed (RoutewrightError)")
 
 
+def test_a_policy_whose_model_the_request_rules_out(upstream: Upstream) -> None:
+    """And one whose fallback it rules out: another model of what is left."""
+    with odd(upstream, build_policy("single", {"model": MODELS[0]})) as served:
+        for denied, left in ((MODELS[0], SAFE), (SAFE, MODELS[0])):
+            done = served.client().chat.completions.create(
+                model="auto", messages=ASK, extra_body={"routing": {"deny": [denied]}}
+            )
+            assert done.model_extra["routing"]["model"] == left  # type: ignore[index]
+    with odd(upstream, Odd(raising(ValueError()))) as served:
+        done = served.client().chat.completions.create(
+            model="auto", messages=ASK, extra_body={"routing": {"deny": [SAFE]}}
+        )
+        assert done.model_extra["routing"]["model"] == MODELS[0]  # type: ignore[index]
+
+
 # Trained files
 
 
