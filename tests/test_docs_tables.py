@@ -14,7 +14,14 @@ from routewright.encoders import ENCODERS
 from routewright.gateway.dialects.messages_request import MessagesRequest
 from routewright.gateway.dialects.responses_request import ResponsesRequest
 from routewright.gateway.dialects.table import DIALECTS
-from routewright.gateway.settings import CoordinatorEntry, KeyEntry, LimitSettings, Settings, StoreEntry
+from routewright.gateway.settings import (
+    CoordinatorEntry,
+    KeyEntry,
+    LimitSettings,
+    SessionSettings,
+    Settings,
+    StoreEntry,
+)
 from routewright.outcomes import COLUMNS
 from routewright.outcomes.importers import IMPORTERS
 from routewright.policies.base import SUPPORTABLE
@@ -99,9 +106,10 @@ def test_what_a_policy_supports_has_its_row(name: str) -> None:
 
 
 SERVE = [
-    ("File", Settings, {"coordinators", "limits", "store", "keys"}),
+    ("File", Settings, {"coordinators", "limits", "sessions", "store", "keys"}),
     ("Coordinators", CoordinatorEntry, set()),
     ("Limits", LimitSettings, set()),
+    ("Sessions", SessionSettings, set()),
     ("Store", StoreEntry, {"options"}),
     ("Keys", KeyEntry, set()),
     *((f"Store `{name}`", STORES.load(name).Config, set()) for name in STORES),

@@ -11,6 +11,7 @@ import logging
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,20 +22,18 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from routewright.config import Config, parse
-from routewright.coordinator import Coordinator, find
 from routewright.errors import ConfigError, StoreError
 from routewright.gateway import anthropic, openapi
 from routewright.gateway.dialects.table import DIALECTS
 from routewright.gateway.dialects.writing import openai_error
 from routewright.gateway.endpoint import Endpoint, body_of, headers_of, retry
 from routewright.gateway.faults import Fault, bad
-from routewright.gateway.job import Serving
-from routewright.gateway.keys import Key, Keyring, credential
-from routewright.gateway.records import Recorder, redactor
+from routewright.gateway.keys import Key, credential
+from routewright.gateway.reload import reload_page
 from routewright.gateway.served import header
 from routewright.gateway.service import Service
-from routewright.gateway.settings import CoordinatorEntry, Settings
-from routewright.pools.pool import Pool, load_pool
+from routewright.gateway.settings import Settings
+from routewright.gateway.setup import make_setup
 from routewright.stores.base import Feedback, Record, build_store
 
 _log = logging.getLogger("routewright.gateway")
@@ -42,35 +41,24 @@ _FEEDBACK_BYTES = 65536
 _HEX = set("0123456789abcdef")
 
 
-def lab() -> tuple[Pool, Coordinator]:
-    """The pool and the coordinator that ship with the package; `PoolError` or `RouterError` where they do not."""
-    from routewright.lab.coordinator import shipped
-    from routewright.lab.pool import lab_pool
-
-    return lab_pool(), shipped()
-
-
 def build_service(settings: Settings, base: Path) -> Service:
     """Everything but the network. Nothing is opened or called yet."""
-    coordinators: dict[str, Serving] = {}
-    if settings.pool:
-        pool = load_pool(base / settings.pool)
-    else:
-        pool, own = lab()
-        if not settings.coordinators:
-            coordinators["auto"] = Serving(own, CoordinatorEntry.model_construct())
-    for name, entry in settings.coordinators.items():
-        if entry.path and not (base / entry.path).is_dir():
-            raise ConfigError(f"coordinators.{name}.path = {entry.path!r} is no folder. Expected one of a training.")
-        made = find(str(base / entry.path)) if entry.path else find(entry.policy, entry.options)
-        coordinators[name] = Serving(made, entry)
+    setup = make_setup(settings, base)
     options = dict(settings.store.options)
     if "path" in options:
         options["path"] = str(base / options["path"])
     store = build_store(settings.store.kind, options, settings.store.retain_days * 86400)
-    recorder = Recorder(settings.store.prompts, redactor(settings.store.redact))
-    keyring, log = Keyring(settings.keys), settings.log == "requests"
-    return Service(pool, coordinators, store, keyring, recorder, log, settings.limits)
+    return Service(
+        setup.pool,
+        setup.coordinators,
+        store,
+        setup.keyring,
+        setup.recorder,
+        setup.log_requests,
+        setup.limits,
+        setup.sessions,
+        setup.insecure,
+    )
 
 
 def build_app(settings: Settings, base: Path = Path()) -> Gateway:
@@ -109,7 +97,7 @@ def app_of(service: Service, settings: Settings) -> Gateway:
             await service.aclose()
 
     dialects = [DIALECTS.load(name)() for name in DIALECTS]
-    endpoints = {one.path: Endpoint(service, one, settings.limits) for one in dialects}
+    endpoints = {one.path: Endpoint(service, one) for one in dialects}
     routes = [Route(path, endpoint, methods=["POST"]) for path, endpoint in endpoints.items()]
     routes += [
         Route("/v1/messages/count_tokens", anthropic.Counting(service, settings.limits).answer, methods=["POST"]),
@@ -117,6 +105,7 @@ def app_of(service: Service, settings: Settings) -> Gateway:
         Route("/v1/models/{name:path}", pages.model),
         Route("/v1/traces/{trace_id}", pages.trace),
         Route("/v1/feedback", pages.feedback, methods=["POST"]),
+        Route("/v1/admin/reload", partial(reload_page, service), methods=["POST"]),
         Route("/healthz", pages.healthz),
         Route("/readyz", pages.readyz),
         Route("/metrics", pages.metrics),
@@ -191,10 +180,16 @@ class Pages:
         return _json({"status": "ok"})
 
     async def readyz(self, request: Request) -> Response:
-        """Requests can be served. A store in trouble is told, and stops nothing."""
-        store = self._service.store
-        told = {"status": "ready" if self.ready else "not ready", "store": "in trouble" if store.error else "ok"}
-        return _json(told, 200 if self.ready else 503)
+        """Requests can be served. A store in trouble is told, and a coordinator on its fallback; they stop nothing."""
+        store, setup = self._service.store, self._service.setup
+        ready = self.ready and not self._service.leaving
+        status = "ready" if not setup.broken else "degraded"
+        if not ready:
+            status = "leaving" if self._service.leaving else "not ready"
+        told = {"status": status, "store": "in trouble" if store.error else "ok"}
+        if setup.broken:
+            told["coordinators"] = f"{len(setup.broken)} of {len(setup.coordinators)} on the fallback"
+        return _json(told, 200 if ready else 503)
 
     async def metrics(self, request: Request) -> Response:
         """For Prometheus; admins only where there are keys."""

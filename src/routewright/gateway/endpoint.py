@@ -15,7 +15,7 @@ from typing import Any, TypeAlias
 
 from routewright.gateway.asked import HEADER, Asked
 from routewright.gateway.dialects.base import Dialect, Frames
-from routewright.gateway.faults import Fault
+from routewright.gateway.faults import Fault, where_of
 from routewright.gateway.keys import Key, credential
 from routewright.gateway.served import Served, header
 from routewright.gateway.service import CLIENT_GONE, Service
@@ -42,9 +42,14 @@ _SSE: Headers = [
 class Endpoint:
     """An ASGI application for the path of one dialect."""
 
-    def __init__(self, service: Service, dialect: Dialect, limits: LimitSettings) -> None:
-        self._service, self._dialect, self._limits = service, dialect, limits
+    def __init__(self, service: Service, dialect: Dialect) -> None:
+        self._service, self._dialect = service, dialect
         self.in_flight = 0
+
+    @property
+    def _limits(self) -> LimitSettings:
+        """As they are now: a reload may change them."""
+        return self._service.limits
 
     async def __call__(self, scope: Mapping[str, Any], receive: Receive, send: Send) -> None:
         trace_id = os.urandom(16).hex()
@@ -66,8 +71,8 @@ class Endpoint:
                 self._service.metrics.in_flight.dec()
         except Fault as fault:
             await self._refuse(fault, trace_id, named, send)
-        except Exception:
-            _log.exception("request %s failed", trace_id)
+        except Exception as error:
+            _log.error("request %s failed: %s", trace_id, where_of(error))
             # Raises if the answer has begun: then the server closes the connection.
             failed = Fault(500, "The gateway failed. Its log says more.", "internal_error")
             await self._refuse(failed, trace_id, named, send)

@@ -52,6 +52,13 @@ class Keyring:
     def keys(self) -> list[Key]:
         return [key for _, key in self._keys]
 
+    def inherit(self, old: Keyring) -> None:
+        """Let keys that were there before, by their names, go on from what they have used."""
+        before = {key.name: key.quota for key in old.keys}
+        for key in self.keys:
+            if key.name in before:
+                key.quota.inherit(before[key.name])
+
     def find(self, authorization: str) -> Key:
         """The key of an `Authorization` header; a `Fault` of status 401 where there is none that fits."""
         if self._anonymous is not None:

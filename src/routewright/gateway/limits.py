@@ -41,6 +41,11 @@ class Bucket:
         if self.limit:
             self.level -= amount
 
+    def retune(self, limit: int, now: float) -> None:
+        """Another limit; what was used of the old one stays used."""
+        used = self.limit - self.look(now) if self.limit else 0.0
+        self.limit, self.level, self._at = limit, limit - used, now
+
 
 class Quota:
     """One key's limits, and what it has used of them."""
@@ -52,6 +57,22 @@ class Quota:
         self._day_usd, self._month_usd = (entry.usd_per_day, entry.usd_per_month) if entry else (None, None)
         self._name = entry.name if entry else ""
         self._ledgers: dict[str, Ledger] = {}
+
+    @property
+    def budgets(self) -> frozenset[str]:
+        """Which budgets there are: day, month."""
+        return frozenset(n for n, usd in (("day", self._day_usd), ("month", self._month_usd)) if usd is not None)
+
+    def inherit(self, old: Quota) -> None:
+        """Go on from what was used under other limits. Requests that began under those go on using it too."""
+        now = time.monotonic()
+        for mine, its in ((self.requests, old.requests), (self.tokens, old.tokens)):
+            its.retune(mine.limit, now)
+        self.requests, self.tokens = old.requests, old.tokens
+        self.ledgers()
+        for name in self._ledgers.keys() & old._ledgers.keys():
+            old._ledgers[name].cap = self._ledgers[name].cap
+            self._ledgers[name] = old._ledgers[name]
 
     def admit(self, now: float | None = None) -> None:
         """Let a request in, or raise a `Fault` of status 429."""

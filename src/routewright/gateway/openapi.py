@@ -26,6 +26,7 @@ _WHY = {
     401: "No key, or one that is not known",
     403: "The key may not see this",
     404: "No such thing, or none that the key may see",
+    409: "There is nothing to read again",
     408: "The body was not whole in time",
     413: "The body is too long",
     422: "An upstream refused the request",
@@ -142,6 +143,14 @@ def _paths() -> dict[str, Any]:
                 _json("FeedbackKept"),
                 (400, 401, 404, 408, 413, 500, 503),
                 body="Feedback",
+            )
+        },
+        "/v1/admin/reload": {
+            "post": _operation(
+                "reload",
+                "Read the configuration again, for admins; what is wrong with it changes nothing",
+                _json("Reloaded"),
+                (400, 401, 403, 409, 500),
             )
         },
         "/healthz": {"get": _operation("healthz", "The process is alive", _json("Health"), (), free=True)},

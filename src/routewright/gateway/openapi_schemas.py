@@ -163,9 +163,16 @@ ANSWERS: dict[str, Any] = {
     "Trace": thing(
         {"object": exactly("trace"), "id": TEXT, "status": COUNT, "cost_usd": NUMBER, "events": array(OBJECT)}
     ),
+    "Reloaded": thing(
+        {"object": exactly("reload"), "models": array(TEXT), "coordinators": array(TEXT), "keys": {"type": "integer"}},
+        {"degraded": array(TEXT)},
+    ),
     "FeedbackKept": thing({"object": exactly("feedback"), "trace_id": TEXT, "score": NUMBER, "name": TEXT}),
     "Health": thing({"status": exactly("ok")}),
-    "Readiness": thing({"status": {"enum": ["ready", "not ready"]}, "store": {"enum": ["ok", "in trouble"]}}),
+    "Readiness": thing(
+        {"status": {"enum": ["ready", "degraded", "leaving", "not ready"]}, "store": {"enum": ["ok", "in trouble"]}},
+        {"coordinators": TEXT},
+    ),
     "Error": thing({"error": thing({"message": TEXT, "type": TEXT, "param": maybe(TEXT), "code": maybe(TEXT)})}),
     "AnthropicError": thing(
         {

@@ -90,8 +90,8 @@ class Recorder:
             return ""
 
     def _slim(self, episode: Episode, keep: Redact) -> Episode:
-        query = Query(keep(episode.query.text), options=_numbers(episode.query.options))
         e = episode  # every field by hand here and below: `dataclasses.replace` costs four times as much
+        query = Query(keep(e.query.text), options=_numbers(e.query.options), saved_usd=e.query.saved_usd)
         return Episode(
             query,
             tuple([_step(s, keep) for s in e.steps]),

@@ -6,6 +6,7 @@ Not here: its form on the wire (`dialects/`).
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -23,7 +24,7 @@ class Served:
     """One request that was answered, or that failed or was given up: `episode` has what was done.
 
     `fallback` says why the coordinator's own policy did not serve it, empty where it did. `streamed_s` is the time to the
-    first token sent to the client, seconds.
+    first token sent to the client, seconds. `session` is what a request of one is told about it.
     """
 
     asked: Asked
@@ -32,6 +33,7 @@ class Served:
     episode: Episode
     fallback: str = ""
     first_token_s: float | None = None
+    session: Mapping[str, Any] | None = None
 
     @cached_property
     def replies(self) -> list[Reply]:
@@ -102,6 +104,8 @@ class Served:
         }
         if self.fallback:
             told["fallback"] = self.fallback
+        if self.session is not None:
+            told["session"] = self.session
         if self.asked.routing.explain:
             told["steps"] = [explained(step) for step in episode.steps]
         return told
