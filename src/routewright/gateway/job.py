@@ -21,7 +21,7 @@ from routewright.pools.budget import Ledger
 from routewright.pools.caller import OnDelta
 from routewright.pools.pool import Pool
 from routewright.pools.providers.base import Delta
-from routewright.types import Answer, Episode, State, Step
+from routewright.types import Answer, Episode, ModelCard, State, Step
 
 DIRECT = "direct"  # the policy of a request that names a model of the pool
 
@@ -42,6 +42,11 @@ class Serving:
         if self.entry.value_usd is not None:
             return self.entry.value_usd
         return self.coordinator.default_value_usd
+
+    def baseline(self, pool: Pool) -> ModelCard | None:
+        """The model that savings are told against; None where none is known, or the pool lacks it."""
+        member = pool.members.get(self.entry.baseline or str(self.coordinator.about.get("best_single") or ""))
+        return None if member is None else member.card
 
     def one_call(self, broken: bool) -> Policy:
         """What serves where the policy can not: its router's choice, or a named model where something is broken."""

@@ -21,6 +21,7 @@ from routewright.episodes.engine import run
 from routewright.episodes.transition import begin, finish, transition
 from routewright.errors import BudgetExceeded, ConfigError, PoolError, RouterError
 from routewright.gateway.asked import Asked
+from routewright.gateway.baseline import baseline_usd
 from routewright.gateway.faults import Fault, bad, fault_of, fault_of_reply
 from routewright.gateway.job import Job, Serving
 from routewright.gateway.keys import Key, Keyring
@@ -72,6 +73,11 @@ class Service:
                 known = ", ".join(pool.models)
                 raise ConfigError(
                     f"coordinators.{name}.fallback = {serving.entry.fallback!r} is no model of the pool: {known}."
+                )
+            if serving.entry.baseline and serving.entry.baseline not in pool.models:
+                known = ", ".join(pool.models)
+                raise ConfigError(
+                    f"coordinators.{name}.baseline = {serving.entry.baseline!r} is no model of the pool: {known}."
                 )
 
     async def open(self) -> None:
@@ -285,8 +291,10 @@ class Service:
             self._keep(*self._ended.popleft())
 
     def _keep(self, served: Served, key: str, status: int, streamed: bool) -> None:
-        self.store.record(self.recorder.record(served, key, status, streamed))
-        self.metrics.count(served, status)
+        baseline = self._baseline(served, status)
+        usd = None if baseline is None else baseline[1]
+        self.store.record(self.recorder.record(served, key, status, streamed, usd))
+        self.metrics.count(served, status, baseline)
         if self._log_requests or status >= 500:
             _log.info(
                 "request %s key=%s model=%s answered_by=%s status=%d cost_usd=%.3g seconds=%.4f",
@@ -298,6 +306,13 @@ class Service:
                 served.episode.cost_usd,
                 served.episode.latency_s,
             )
+
+    def _baseline(self, served: Served, status: int) -> tuple[str, float] | None:
+        """The best single model and what it would have cost; see `baseline.py`."""
+        serving = self.coordinators.get(served.coordinator)
+        card = None if serving is None else serving.baseline(self.pool)
+        usd = None if card is None else baseline_usd(served, status, card)
+        return None if card is None or usd is None else (card.name, usd)
 
 
 class _NotReady(Exception):

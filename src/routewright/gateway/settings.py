@@ -44,6 +44,9 @@ class CoordinatorEntry(Config):
     fallback: str = Field(
         "", description="model asked where the policy can not serve; empty: one call, chosen as usual"
     )
+    baseline: str = Field(
+        "", description="model that savings are told against; empty: the best single model of the training, if any"
+    )
 
     @model_validator(mode="after")
     def _one_of_two(self) -> Any:
