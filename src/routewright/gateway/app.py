@@ -12,7 +12,7 @@ import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 from starlette.applications import Starlette
@@ -34,6 +34,9 @@ from routewright.gateway.service import Service
 from routewright.gateway.settings import CoordinatorEntry, Settings
 from routewright.pools.pool import Pool, load_pool
 from routewright.stores.base import Feedback, Record, build_store
+
+if TYPE_CHECKING:
+    from routewright.gateway.page.frontier import Frontier
 
 _log = logging.getLogger("routewright.gateway")
 _FEEDBACK_BYTES = 65536
@@ -61,7 +64,7 @@ def build_service(settings: Settings, base: Path) -> Service:
         if entry.path and not (base / entry.path).is_dir():
             raise ConfigError(f"coordinators.{name}.path = {entry.path!r} is no folder. Expected one of a training.")
         made = find(str(base / entry.path)) if entry.path else find(entry.policy, entry.options)
-        coordinators[name] = Serving(made, entry)
+        coordinators[name] = Serving(made, entry, _frontier(base, entry, made))
     options = dict(settings.store.options)
     if "path" in options:
         options["path"] = str(base / options["path"])
@@ -69,6 +72,15 @@ def build_service(settings: Settings, base: Path) -> Service:
     recorder = Recorder(settings.store.prompts, redactor(settings.store.redact))
     keyring, log = Keyring(settings.keys), settings.log == "requests"
     return Service(pool, coordinators, store, keyring, recorder, log, settings.limits)
+
+
+def _frontier(base: Path, entry: CoordinatorEntry, made: Coordinator) -> Frontier | None:
+    """What the page shows of a coordinator's report; drawn once, with packages that serving does not need."""
+    if not entry.report:
+        return None
+    from routewright.gateway.page.frontier import read_frontier
+
+    return read_frontier(base / entry.report, made.router.scorer.kind if made.router is not None else "")
 
 
 def build_app(settings: Settings, base: Path = Path()) -> Starlette:
@@ -103,6 +115,10 @@ def app_of(service: Service, settings: Settings) -> Starlette:
         Route("/readyz", pages.readyz),
         Route("/metrics", pages.metrics),
     ]
+    if settings.page:
+        from routewright.gateway.page.views import Page
+
+        routes += Page(service, open_to_all=settings.insecure).routes
     return Starlette(
         routes=routes,
         lifespan=lifespan,

@@ -9,6 +9,8 @@ import math
 import time
 from dataclasses import dataclass, field
 
+from typing import TYPE_CHECKING
+
 from routewright.coordinator import Coordinator
 from routewright.episodes.transition import finish
 from routewright.gateway.asked import Asked, Routing
@@ -23,6 +25,9 @@ from routewright.pools.pool import Pool
 from routewright.pools.providers.base import Delta
 from routewright.types import Answer, Episode, ModelCard, State, Step
 
+if TYPE_CHECKING:
+    from routewright.gateway.page.frontier import Frontier
+
 DIRECT = "direct"  # the policy of a request that names a model of the pool
 
 
@@ -32,6 +37,7 @@ class Serving:
 
     coordinator: Coordinator
     entry: CoordinatorEntry
+    frontier: Frontier | None = None  # for the page, where a report of it is named
 
     def value_usd(self, asked: Routing, preset: str) -> float:
         """What a right answer is worth: as the request says, else its preset, else as configured."""

@@ -44,6 +44,7 @@ class CoordinatorEntry(Config):
     fallback: str = Field(
         "", description="model asked where the policy can not serve; empty: one call, chosen as usual"
     )
+    report: str = Field("", description="report.json of `routewright evaluate`, whose frontier the page shows")
     baseline: str = Field(
         "", description="model that savings are told against; empty: the best single model of the training, if any"
     )
@@ -116,6 +117,8 @@ class Settings(Config):
     keys: tuple[KeyEntry, ...] = Field((), description="none: everybody who can connect is an admin")
     insecure: bool = Field(False, description="allow an address beyond this machine without keys")
     log: Literal["requests", "errors"] = Field("requests", description="a line for every request, or for failures")
+    log_format: Literal["text", "json"] = Field("text", description="lines for people, or a JSON object a line")
+    page: bool = Field(True, description="the web page at /; for admins, where there are keys")
 
     @field_validator("coordinators")
     @classmethod
