@@ -8,7 +8,6 @@ from __future__ import annotations
 import math
 import time
 from dataclasses import dataclass, field
-
 from typing import TYPE_CHECKING
 
 from routewright.coordinator import Coordinator

@@ -7,6 +7,8 @@ from typing import Any
 
 import msgspec
 
+_ATTEMPT = {"model": "", "endpoint": "", "error": None, "kind": "", "status": None, "latency_s": 0.0, "cost_usd": 0.0}
+
 
 def steps_of(trace: bytes) -> dict[str, Any]:
     """`steps`, the number of the one that became the answer (`chosen`), and `ending`: why it ended, if that was decided."""
@@ -53,7 +55,7 @@ def _step(event: Mapping[str, Any]) -> dict[str, Any]:
         "error": reply.get("error") or "",
         "cached": bool(reply.get("cached")),
         "text": reply.get("text") or "",
-        "attempts": [a for a in reply.get("attempts") or () if isinstance(a, dict)],
+        "attempts": [_ATTEMPT | a for a in reply.get("attempts") or () if isinstance(a, dict)],
     }
 
 

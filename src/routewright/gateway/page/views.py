@@ -9,9 +9,11 @@ script and no style but our own files.
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from functools import cached_property
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -23,19 +25,19 @@ from starlette.routing import Route
 
 from routewright import __version__
 from routewright.errors import StoreError
+from routewright.gateway.asked import Routing
 from routewright.gateway.endpoint import body_of, headers_of
 from routewright.gateway.faults import Fault
 from routewright.gateway.page import draw, wording
 from routewright.gateway.page.logins import COOKIE, Logins
 from routewright.gateway.page.steps import steps_of
 from routewright.gateway.service import Service
-from routewright.gateway.settings import is_loopback
 from routewright.stores.summary import Summary
 
 _HERE = Path(__file__).parent
 _FILES = {"page.css": "text/css", "page.js": "text/javascript", "icon.svg": "image/svg+xml"}
 _WINDOWS = {"15m": (15.0, 60), "1h": (60.0, 60), "24h": (1800.0, 48), "7d": (10800.0, 56), "30d": (43200.0, 60)}
-_ROWS = 50  # traces in the list
+_ROWS = 25  # traces in the list
 _FRESH_S = 2.0  # a summary is read at most so often
 _LOGIN_BYTES = 4096
 _GUARDS = {
@@ -82,7 +84,9 @@ class Page:
                     return await self._page("problem.html.j2", 403, title="Not here", said=said)
             elif not self._may(request):
                 if request.url.path != "/":
-                    return await self._page("problem.html.j2", 401, title="Logged out", said="Log in at the start page.")
+                    return await self._page(
+                        "problem.html.j2", 401, title="Logged out", said="Log in at the start page."
+                    )
                 return await self._page("login.html.j2", said="")
             try:
                 return await view(request)
@@ -94,8 +98,11 @@ class Page:
     def _is_own_name(self, request: Request) -> bool:
         if self._open_to_all:
             return True
-        host = urlsplit(f"//{request.headers.get('host', '')}").hostname or ""
-        return is_loopback(host)
+        try:
+            host = urlsplit(f"//{request.headers.get('host', '')}").hostname or ""
+            return host == "localhost" or ip_address(host).is_loopback
+        except ValueError:
+            return False
 
     def _may(self, request: Request) -> bool:
         keyring = self._service.keyring
@@ -140,7 +147,7 @@ class Page:
             names=[name for name, _ in self._names()],
             locked=bool(self._service.keyring.keys),
             **await self._seen(window),
-            **await self._listed(),
+            **await self._listed(_before(request)),
         )
 
     async def _numbers(self, request: Request) -> Response:
@@ -180,8 +187,9 @@ class Page:
             trim_blocks=True,
             lstrip_blocks=True,
         )
-        for name in ("count", "usd", "seconds", "percent", "chance", "length", "iso", "clock"):
+        for name in ("count", "usd", "seconds", "percent", "chance", "iso", "clock"):
             made.filters[name] = getattr(wording, name)
+        made.filters["bucket_length"] = wording.length  # `length` is the template language's own
         made.globals["version"] = __version__
         return made
 
@@ -218,22 +226,25 @@ class Page:
             "lost": store.lost,
         }
 
-    async def _listed(self) -> Mapping[str, Any]:
+    async def _listed(self, before: float = math.inf) -> Mapping[str, Any]:
         self._service.flush()
-        return {"records": await self._service.store.recent(_ROWS)}
+        records = await self._service.store.recent(_ROWS, before)
+        older = repr(records[-1].at) if len(records) == _ROWS else ""
+        return {"records": records, "before": before if before < math.inf else 0.0, "older": older}
 
     def _coordinators(self) -> list[dict[str, Any]]:
         """What is known of each from its training."""
         out = []
         for name, serving in self._service.coordinators.items():
-            card = serving.baseline(self._service.pool)
+            card, about = serving.baseline(self._service.pool), serving.coordinator.about
             out.append(
                 {
                     "name": name,
                     "policy": serving.coordinator.policy.kind,
                     "presets": sorted(serving.coordinator.presets.items(), key=lambda item: item[1]),
-                    "value_usd": serving.entry.value_usd or serving.coordinator.default_value_usd,
-                    "about": serving.coordinator.about,
+                    "value_usd": serving.value_usd(Routing(), ""),
+                    "best_single": str(about.get("best_single") or ""),
+                    "queries": about.get("queries") or 0,
                     "baseline": card.name if card is not None else "",
                     "frontier": serving.frontier,
                 }
@@ -250,6 +261,15 @@ class Page:
 def _window(request: Request) -> str:
     asked = request.query_params.get("window", "1h")
     return asked if asked in _WINDOWS else "1h"
+
+
+def _before(request: Request) -> float:
+    """A moment within the calendar's reach; infinity: now."""
+    try:
+        asked = float(request.query_params.get("before", "inf"))
+    except ValueError:
+        return math.inf
+    return asked if 0 < asked < 1e11 else math.inf
 
 
 def _from_here(request: Request) -> bool:
