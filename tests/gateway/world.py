@@ -167,6 +167,7 @@ def gateway(
     store: Store | None = None,
     recorder: Recorder | None = None,
     entries: Mapping[str, Mapping[str, Any]] | None = None,
+    telemetry: Any = None,
 ) -> Iterator[Running]:
     """Serve a pool. Coordinators are policies, by name or made; `values` are those of a serve file."""
     settings: Settings = check_settings({"pool": "unused", **(values or {})}, "the test")
@@ -184,6 +185,7 @@ def gateway(
         recorder or Recorder(),
         limits=settings.limits,
     )
+    service.telemetry = telemetry
     with listening(app_of(service, settings)) as url:
         yield Running(service, url)
 

@@ -71,7 +71,12 @@ def build_service(settings: Settings, base: Path) -> Service:
     store = build_store(settings.store.kind, options, settings.store.retain_days * 86400)
     recorder = Recorder(settings.store.prompts, redactor(settings.store.redact))
     keyring, log = Keyring(settings.keys), settings.log == "requests"
-    return Service(pool, coordinators, store, keyring, recorder, log, settings.limits)
+    service = Service(pool, coordinators, store, keyring, recorder, log, settings.limits)
+    if settings.telemetry.otlp:
+        from routewright.gateway.telemetry import Telemetry
+
+        service.telemetry = Telemetry(settings.telemetry)
+    return service
 
 
 def _frontier(base: Path, entry: CoordinatorEntry, made: Coordinator) -> Frontier | None:
@@ -195,6 +200,8 @@ class Pages:
         if not self._key(request).is_admin:
             raise Fault(403, "Metrics are for keys with role = admin.", "forbidden")
         self._service.flush()
+        telemetry = self._service.telemetry
+        self._service.metrics.spans_lost.set(telemetry.lost if telemetry is not None else 0)
         text = self._service.metrics.text(self._service.store, self._service.endpoints)
         return Response(text, media_type="text/plain; version=0.0.4; charset=utf-8")
 

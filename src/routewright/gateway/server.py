@@ -6,17 +6,14 @@ On SIGTERM or SIGINT nothing new is accepted; running requests, streams among th
 from __future__ import annotations
 
 import asyncio
-import logging
 import socket
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import uvicorn
 
 from routewright.errors import ConfigError
 from routewright.gateway.app import app_of, build_service
+from routewright.gateway.logs import logging_to_stderr
 from routewright.gateway.service import Service
 from routewright.gateway.settings import Settings
 
@@ -35,13 +32,14 @@ def serve(settings: Settings, base: Path = Path()) -> None:
         app,
         access_log=False,
         log_level="warning",
+        log_config=None,  # its lines go where ours go
         lifespan="on",
         server_header=False,
         date_header=False,
         timeout_graceful_shutdown=max(1, round(settings.limits.drain_s)),
         backlog=2048,
     )
-    with _log_to_stderr(), asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
+    with logging_to_stderr(settings.log_format), asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
         runner.run(_run(uvicorn.Server(config), service, listener))
 
 
@@ -73,19 +71,3 @@ def _listen(host: str, port: int) -> socket.socket:
     listener.listen(2048)
     listener.setblocking(False)
     return listener
-
-
-@contextmanager
-def _log_to_stderr() -> Iterator[None]:
-    """Lines of the gateway's log on standard error, while it serves."""
-    log, handler = logging.getLogger("routewright.gateway"), logging.StreamHandler(sys.stderr)
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
-    before = log.level, log.propagate
-    log.addHandler(handler)
-    log.setLevel(logging.INFO)
-    log.propagate = False
-    try:
-        yield
-    finally:
-        log.removeHandler(handler)
-        log.level, log.propagate = before

@@ -14,6 +14,7 @@ import time
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -25,6 +26,7 @@ from routewright.gateway.baseline import baseline_usd
 from routewright.gateway.faults import Fault, bad, fault_of, fault_of_reply
 from routewright.gateway.job import Job, Serving
 from routewright.gateway.keys import Key, Keyring
+from routewright.gateway.logs import log_request
 from routewright.gateway.metrics import Metrics
 from routewright.gateway.records import Recorder
 from routewright.gateway.served import Served
@@ -36,6 +38,9 @@ from routewright.pools.caller import Cancelled, Request
 from routewright.pools.pool import Endpoint, Pool
 from routewright.stores.base import Store
 from routewright.types import Answer, Call, Decision, Episode, Query, Reply, Step
+
+if TYPE_CHECKING:
+    from routewright.gateway.telemetry import Telemetry
 
 CLIENT_GONE = 499
 _MOMENT_S = 0.005  # from an answer to its record
@@ -60,6 +65,7 @@ class Service:
         self.recorder, self.metrics, self._log_requests = recorder, Metrics(), log_requests
         limits = limits or LimitSettings()
         self._request_s, self._prepare_s = limits.request_s, limits.prepare_s
+        self.telemetry: Telemetry | None = None
         self._ended: deque[tuple[Served, str, int, bool]] = deque()  # not kept yet
         self._pools: dict[frozenset[str], Pool] = {}
         for name, serving in self.coordinators.items():
@@ -83,12 +89,16 @@ class Service:
     async def open(self) -> None:
         """Open the store and take back what the keys have spent."""
         await self.store.open()
+        if self.telemetry is not None:
+            self.telemetry.open()
         for key in self.keyring.keys:
             await key.quota.recall(self.store)
 
     async def aclose(self) -> None:
         """Keep what has ended, and let go."""
         self.flush()
+        if self.telemetry is not None:
+            await asyncio.to_thread(self.telemetry.close)
         await self.store.aclose()
         await self.pool.aclose()
 
@@ -295,17 +305,10 @@ class Service:
         usd = None if baseline is None else baseline[1]
         self.store.record(self.recorder.record(served, key, status, streamed, usd))
         self.metrics.count(served, status, baseline)
+        if self.telemetry is not None:
+            self.telemetry.ended(served, key, status, streamed, self.pool)
         if self._log_requests or status >= 500:
-            _log.info(
-                "request %s key=%s model=%s answered_by=%s status=%d cost_usd=%.3g seconds=%.4f",
-                served.episode.trace_id,
-                key,
-                served.asked.model,
-                ",".join(served.models),
-                status,
-                served.episode.cost_usd,
-                served.episode.latency_s,
-            )
+            log_request(served, key, status, streamed)
 
     def _baseline(self, served: Served, status: int) -> tuple[str, float] | None:
         """The best single model and what it would have cost; see `baseline.py`."""

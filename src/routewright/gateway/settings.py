@@ -83,6 +83,21 @@ class StoreEntry(Config):
     options: dict[str, Any] = Field({}, description="the kind's own options, as in [store] path = ...")
 
 
+class TelemetrySettings(Config):
+    """Where traces go."""
+
+    otlp: str = Field(
+        "", pattern="^(https?://.+)?$", description="address of an OpenTelemetry collector, OTLP over HTTP; empty: none"
+    )
+    service: str = Field("routewright", min_length=1, description="name of this service in its traces")
+    sample: float = Field(
+        1.0, ge=0, le=1, description="share of the traces that begin here; others as their client says"
+    )
+    queue: int = Field(
+        4096, ge=1, description="requests that may wait to be told of; above, they are left out and counted"
+    )
+
+
 class KeyEntry(Config):
     """Who may ask, and how much."""
 
@@ -114,6 +129,7 @@ class Settings(Config):
     )
     limits: LimitSettings = LimitSettings()
     store: StoreEntry = StoreEntry()
+    telemetry: TelemetrySettings = TelemetrySettings()
     keys: tuple[KeyEntry, ...] = Field((), description="none: everybody who can connect is an admin")
     insecure: bool = Field(False, description="allow an address beyond this machine without keys")
     log: Literal["requests", "errors"] = Field("requests", description="a line for every request, or for failures")
