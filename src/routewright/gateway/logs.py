@@ -56,6 +56,10 @@ class Lines(logging.Formatter):
     def __init__(self) -> None:
         super().__init__("%(asctime)s %(levelname)s %(message)s")
 
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        record.message = said(record)
+        return super().formatMessage(record)
+
     def format(self, record: logging.LogRecord) -> str:
         lines = super().format(record).split("\n")  # a name with a line break in it begins no line of its own
         return "\n  ".join(line.replace("\r", "\\r") for line in lines)
@@ -72,12 +76,18 @@ class JSONLines(logging.Formatter):
         facts = getattr(record, _FACTS, None)
         told: dict[str, Any] = {"time": at, "level": record.levelname.lower(), "logger": record.name}
         if facts is None:
-            told["message"] = record.getMessage()
+            told["message"] = said(record)
         else:
             told |= {"message": "request", **facts}
         if record.exc_info:
             told["error"] = way(record.exc_info[1])
         return json.dumps(told, default=str)
+
+
+def said(record: logging.LogRecord) -> str:
+    """The message of a line; asyncio's own go on with the error that a task ended in, and its text."""
+    message = record.getMessage()
+    return message.partition("\n")[0] if record.name == "asyncio" else message
 
 
 def way(error: BaseException | None) -> str:
