@@ -11,7 +11,14 @@ import typer
 
 from routewright.cli.app import app
 from routewright.encoders import ENCODERS
-from routewright.gateway.settings import CoordinatorEntry, KeyEntry, LimitSettings, Settings, StoreEntry
+from routewright.gateway.settings import (
+    CoordinatorEntry,
+    KeyEntry,
+    LimitSettings,
+    Settings,
+    StoreEntry,
+    TelemetrySettings,
+)
 from routewright.outcomes import COLUMNS
 from routewright.outcomes.importers import IMPORTERS
 from routewright.policies.base import SUPPORTABLE
@@ -96,10 +103,11 @@ def test_what_a_policy_supports_has_its_row(name: str) -> None:
 
 
 SERVE = [
-    ("File", Settings, {"coordinators", "limits", "store", "keys"}),
+    ("File", Settings, {"coordinators", "limits", "store", "telemetry", "keys"}),
     ("Coordinators", CoordinatorEntry, set()),
     ("Limits", LimitSettings, set()),
     ("Store", StoreEntry, {"options"}),
+    ("Telemetry", TelemetrySettings, set()),
     ("Keys", KeyEntry, set()),
     *((f"Store `{name}`", STORES.load(name).Config, set()) for name in STORES),
 ]

@@ -196,7 +196,7 @@ def test_tallies_and_spreads_are_prometheus_own() -> None:
         spread.add(("x",), value)
     samples = {(s.name, s.labels.get("le")): s.value for s in spread.family().samples}
     assert samples["s_bucket", "0.1"] == 1, "a bound belongs to its bucket"
-    assert (samples["s_bucket", "1"], samples["s_bucket", "+Inf"], samples["s_count", None]) == (3, 4, 4)
+    assert (samples["s_bucket", "1.0"], samples["s_bucket", "+Inf"], samples["s_count", None]) == (3, 4, 4)
     assert samples["s_sum", None] == pytest.approx(6.2000001)
     tally = Tally("t", "h", ["a", "b"])
     tally.add(("x", "y"))

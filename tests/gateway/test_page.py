@@ -192,11 +192,10 @@ def test_a_login_ends(monkeypatch: pytest.MonkeyPatch) -> None:
     for _ in range(256):
         logins.login(keyring, ADMIN)
     assert not logins.knows(keyring, first), "the oldest makes room"
-    for _ in range(10):
+    for _ in range(100):
         with pytest.raises(Fault, match="not known"):
             logins.login(keyring, "wrong")
-    with pytest.raises(Fault, match="Too many"):
-        logins.login(keyring, ADMIN)
+    assert logins.login(keyring, ADMIN), "nobody keeps an admin out by guessing"
 
 
 def test_names_are_text_and_never_markup() -> None:

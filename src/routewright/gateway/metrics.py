@@ -123,6 +123,11 @@ class Metrics:
                 action = type(wish.action).__name__.lower()
                 self.decisions.add((served.coordinator, served.policy, action, chance))
 
+    @property
+    def being_served(self) -> int:
+        """Requests in flight."""
+        return int(next(iter(self.in_flight.collect())).samples[0].value)
+
     def refused(self, status: int) -> None:
         """One request that was turned away before anything was asked."""
         self.requests.add(("", "", str(status)))

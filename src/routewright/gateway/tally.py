@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import TypeAlias
 
 from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily
+from prometheus_client.utils import floatToGoString
 
 Labels: TypeAlias = tuple[str, ...]
 
@@ -56,7 +57,7 @@ class Spread:
 
     def family(self) -> HistogramMetricFamily:
         made = HistogramMetricFamily(self.name, self.help, labels=self.labels)
-        names = [*(f"{bound:g}" for bound in self.bounds), "+Inf"]
+        names = [*map(floatToGoString, self.bounds), "+Inf"]
         for labels, counts in self.counts.items():
             so_far, buckets = 0, []
             for name, count in zip(names, counts, strict=True):

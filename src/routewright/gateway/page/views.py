@@ -221,7 +221,7 @@ class Page:
             "collapsed": draw.collapsed(parts),
             "compared": any(s.baseline(self._service.pool) for s in self._service.coordinators.values()),
             "breakers": [(e.name, e.breaker.state) for e in self._service.endpoints if e.breaker.state != "closed"],
-            "in_flight": int(self._service.metrics.in_flight._value.get()),
+            "in_flight": self._service.metrics.being_served,
             "trouble": store.error,
             "lost": store.lost,
         }

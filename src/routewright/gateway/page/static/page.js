@@ -4,15 +4,15 @@
 
 function told(root) {
   const kinds = {
-    time: { hour: "2-digit", minute: "2-digit", second: "2-digit", hour12: false },
-    full: { dateStyle: "medium", timeStyle: "medium", hour12: false },
-    day: { hour: "2-digit", minute: "2-digit", hour12: false },
+    time: { hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23" },
+    full: { dateStyle: "medium", timeStyle: "medium", hourCycle: "h23" },
+    day: { hour: "2-digit", minute: "2-digit", hourCycle: "h23" },
   };
   for (const one of root.querySelectorAll("time[datetime]")) {
     const at = new Date(one.dateTime);
     const kind = one.dataset.kind || "time";
     const other = kind !== "full" && at.toDateString() !== new Date().toDateString();
-    const options = other ? { month: "short", day: "numeric", hour: "2-digit", minute: "2-digit", hour12: false } : kinds[kind];
+    const options = other ? { month: "short", day: "numeric", hour: "2-digit", minute: "2-digit", hourCycle: "h23" } : kinds[kind];
     one.textContent = at.toLocaleString(undefined, options);
     one.title = at.toLocaleString();
   }
@@ -21,7 +21,10 @@ function told(root) {
 const light = document.querySelector("[data-live]");
 
 async function renew(part) {
-  if (document.hidden || part.querySelector("tr:active")) return;
+  // Not while somebody reads with the keyboard, selects, or is about to click.
+  const chosen = getSelection();
+  const selects = !chosen.isCollapsed && part.contains(chosen.anchorNode);
+  if (document.hidden || selects || part.contains(document.activeElement) || part.querySelector("tr:active")) return;
   try {
     const answer = await fetch(part.dataset.part, { credentials: "same-origin", headers: { accept: "text/html" } });
     if (answer.status === 401) return location.reload();
