@@ -18,7 +18,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from routewright.config import Config, parse
@@ -56,7 +56,7 @@ class Record:
     tokens_out: int
     estimated: bool
     calls: int
-    baseline_usd: float | None = field(default=None, kw_only=True)
+    baseline_usd: float | None
     query: str | None
     response: str | None
     trace: bytes
