@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import signal
 import subprocess
 import sys
+from dataclasses import fields
 from pathlib import Path
 from sqlite3 import connect
 
@@ -170,14 +172,13 @@ def test_judged_requests_become_an_outcome_table(tmp_path: Path) -> None:
 
 
 def test_a_file_of_an_earlier_version_grows(tmp_path: Path) -> None:
-    path = tmp_path / "kept.sqlite"
-    old = [name for name in sqlite._FIELDS if name != "baseline_usd"]
-    one = record()
+    path, one = tmp_path / "kept.sqlite", record()
+    row = {f.name: getattr(one, f.name) for f in fields(one) if f.name != "baseline_usd"}
+    row["models"] = json.dumps(row["models"])
     with connect(path) as db:
-        db.execute(f"create table decisions ({', '.join(old)}, primary key (trace_id))")
+        db.execute(f"create table decisions ({', '.join(row)}, primary key (trace_id))")
         db.execute("create index decisions_at on decisions (at)")
-        row = dict(zip(sqlite._FIELDS, sqlite._row(one), strict=True))
-        db.execute(f"insert into decisions values ({', '.join('?' * len(old))})", [row[name] for name in old])
+        db.execute(f"insert into decisions values ({', '.join('?' * len(row))})", list(row.values()))
         db.execute("pragma user_version = 1")
     new = record(baseline_usd=1.0)
 
