@@ -278,19 +278,19 @@ def test_charts_have_their_numbers_to_scale() -> None:
     summary = Summary(0.0, 40.0, 10.0, buckets, (0.1, 0.2))
     cost = draw.costs(summary)
     assert [(round(b.x, 2), b.y, b.height) for b in cost.bars] == [(2.0, 0.0, 100.0), (52.0, 75.0, 25.0)]
-    assert (cost.zero, cost.top) == (100.0, "$4.00")
+    assert (cost.zero, cost.top) == (100.0, "$4.0")
     saved = draw.savings(summary)
     assert [(round(b.y, 1), round(b.height, 1), b.colour) for b in saved.bars] == [
         (0, 66.7, "saved"),
         (66.7, 33.3, "lost"),
     ]
-    assert (saved.top, saved.bottom) == ("$2.00", "−$1.00")
+    assert (saved.top, saved.bottom) == ("$2.0", "−$1.0")
     parts = draw.shares(summary)
     assert [(p.model, p.calls, p.share) for p in parts] == [("a", 3, 0.6), ("b", 2, 0.4)]
     assert [(b.y, b.height) for b in draw.called(summary, parts).bars] == [(25.0, 75.0), (0.0, 25.0), (0.0, 100.0)]
     assert draw.collapsed(parts) is None
     many = draw.shares(Summary(0.0, 1.0, 1.0, (Bucket(0.0, calls={f"m{i}": 9 - i for i in range(9)}),)))
-    assert [p.colour for p in many] == ["c0", "c1", "c2", "c3", "c4", "c5", "c6", "rest", "rest"]
+    assert [p.colour for p in many] == ["c0", "c1", "c2", "c3", "c4", "c5", "c6", "c7", "rest"]
     empty = Summary(0.0, 40.0, 10.0)
     assert (draw.costs(empty).bars, draw.shares(empty)) == ((), [])
     few = draw.shares(Summary(0.0, 1.0, 1.0, (Bucket(0.0, calls={"m": 19}),)))

@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from routewright.gateway.page.wording import count, percent, usd
+from routewright.gateway.page.wording import count, percent, scale, usd
 from routewright.stores.summary import Summary
 
-COLOURS = 7  # models with a colour of their own; the rest is drawn together
+COLOURS = 8  # models with a colour of their own; the rest is drawn together
 COLLAPSED = 0.95  # above, one model gets nearly everything
 FEW = 20  # calls below which a share says nothing
 _GAP = 0.16  # of a bar's width
@@ -77,7 +77,7 @@ def _chart(summary: Summary, values: Sequence[tuple[float, float, str]], above: 
         tall = 100 * abs(value) / span
         y = zero - tall if value >= 0 else zero
         bars.append(Bar(x, y, width, tall, above if value >= 0 else below, said, at))
-    return Chart(tuple(bars), zero, usd(high), usd(low))
+    return Chart(tuple(bars), zero, scale(high), scale(low))
 
 
 def _place(summary: Summary, at: float) -> tuple[float, float]:

@@ -34,6 +34,24 @@ def usd(value: float | None) -> str:
     return f"{'−' if value < 0 else ''}${abs(value):,.{digits}f}"
 
 
+def scale(value: float) -> str:
+    """USD at the end of a scale, in at most nine signs.
+
+    >>> scale(1234.5), scale(0.0533), scale(-0.0000746), scale(0)
+    ('$1,234', '$0.053', '−$7.5e-5', '$0')
+    """
+    if not value:
+        return "$0"
+    size = abs(value)
+    if size >= 100:
+        text = f"{size:,.0f}"
+    elif size >= 0.001:
+        text = f"{size:.{max(0, 1 - math.floor(math.log10(size)))}f}"
+    else:
+        text = f"{size:.1e}".replace("e-0", "e-")
+    return f"{'−' if value < 0 else ''}${text}"
+
+
 def seconds(value: float | None) -> str:
     """A stretch of time.
 
