@@ -128,6 +128,8 @@ def test_where_there_are_keys_only_admins_see_it() -> None:
         for part in ("HttpOnly", "SameSite=strict", "Path=/"):
             assert part in cookie
         assert ADMIN not in cookie
+        assert "Secure" not in cookie
+        assert "Secure" in login(running, ADMIN, x_forwarded_proto="https").headers["set-cookie"]
         token = {"cookie": f"{COOKIE}={done.token}"}
         for path in PATHS[:3]:
             assert "Log out" in asked(running, headers=token).text

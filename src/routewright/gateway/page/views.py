@@ -123,7 +123,7 @@ class Page:
         except Fault as fault:
             return await self._page("login.html.j2", fault.status, said=fault.message)
         done = RedirectResponse("/", 303, _GUARDS)
-        secure = request.url.scheme == "https"
+        secure = "https" in (request.url.scheme, request.headers.get("x-forwarded-proto"))  # behind what speaks TLS
         done.set_cookie(COOKIE, token, httponly=True, samesite="strict", secure=secure, path="/")
         return done
 
