@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import json
 import os
 import shutil
@@ -42,6 +43,10 @@ def chromium() -> str:
     return found
 
 
+class Refused(Exception):
+    """What the browser would not do, as it will not while a page goes."""
+
+
 class Tab:
     """One page. `errors` holds everything its console called an error."""
 
@@ -74,7 +79,8 @@ class Tab:
         done = self._waiting[self._number] = asyncio.get_running_loop().create_future()
         await self._socket.send_json({"id": self._number, "method": method, "params": parameters})
         told = await asyncio.wait_for(done, 30)
-        assert "error" not in told, told
+        if "error" in told:
+            raise Refused(str(told["error"]))
         result: dict[str, Any] = told["result"]
         return result
 
@@ -99,11 +105,13 @@ class Tab:
         return told["result"].get("value")
 
     async def until(self, script: str, within_s: float = 20.0) -> Any:
-        """Wait until an expression holds; what it gives."""
+        """Wait until an expression holds, on this page or on the next; what it gives."""
         async with asyncio.timeout(within_s):
-            while not (found := await self.run(script)):
+            while True:
+                with contextlib.suppress(Refused):
+                    if found := await self.run(f"document.body !== null && ({script})"):
+                        return found
                 await asyncio.sleep(0.02)
-        return found
 
     async def picture(self, whole: bool = True) -> bytes:
         """A PNG of the page."""

@@ -138,6 +138,20 @@ def test_of_an_error_there_is_the_way_and_not_the_message() -> None:
     assert way(None) == ""
 
 
+def test_a_request_is_one_line_whatever_names_there_are(caplog: pytest.LogCaptureFixture) -> None:
+    with (
+        caplog.at_level(logging.INFO, "routewright.gateway"),
+        gateway(pool_at("http://127.0.0.1:1", "a\r\nb\x1b[2J")) as g,
+    ):
+        client = openai.OpenAI(base_url=g.url + "/v1", api_key="none", max_retries=0)
+        with pytest.raises(openai.APIStatusError):
+            client.chat.completions.create(model="a\r\nb\x1b[2J", messages=MESSAGES)
+        g.last()
+    (line,) = (r.getMessage() for r in caplog.records if r.getMessage().startswith("request "))
+    assert line.isprintable()
+    assert " model=a??b?[2J " in line
+
+
 def test_lines_stay_lines() -> None:
     record = logging.LogRecord("routewright.gateway", 20, "f", 1, "model %s", ("a\nb\r2026 INFO forged",), None)
     text = Lines().format(record)

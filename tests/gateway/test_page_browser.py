@@ -161,9 +161,9 @@ def test_an_admin_logs_in_and_uses_a_key_in_the_playground(monkeypatch: pytest.M
             await page.run(f"({PLAY})('small', 'With a key.', '{ADMIN}')")
             await page.until("document.querySelector('[data-state]').textContent === 'done'")
             assert ADMIN not in await page.run("document.documentElement.outerHTML + JSON.stringify(localStorage)")
+            assert page.errors == []
             await page.run("document.querySelector('.bar form').requestSubmit()")
             await page.until("document.querySelector('#key') !== null")
-            assert page.errors == []
 
     with listening(upstream.app) as up, gateway(pool_at(up, "small"), values={"keys": KEYS[:1]}) as running:
         asyncio.run(look(running))

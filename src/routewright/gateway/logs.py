@@ -45,9 +45,16 @@ def log_request(served: Served, key: str, status: int, streamed: bool) -> None:
     }
     _log.info(
         "request %s key=%s model=%s answered_by=%s status=%d cost_usd=%.3g seconds=%.4f",
-        *(facts[name] for name in ("request", "key", "model", "answered_by", "status", "cost_usd", "seconds")),
+        facts["request"],
+        *(printable(facts[name]) for name in ("key", "model", "answered_by")),
+        *(facts[name] for name in ("status", "cost_usd", "seconds")),
         extra={_FACTS: facts},
     )
+
+
+def printable(name: str) -> str:
+    """A name as it may stand in a line: what could begin another line, or move a cursor, is a question mark."""
+    return name if name.isprintable() else "".join(c if c.isprintable() else "?" for c in name)
 
 
 class Lines(logging.Formatter):
