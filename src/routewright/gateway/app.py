@@ -88,12 +88,28 @@ def _frontier(base: Path, entry: CoordinatorEntry, made: Coordinator) -> Frontie
     return read_frontier(base / entry.report, made.router.scorer.kind if made.router is not None else "")
 
 
-def build_app(settings: Settings, base: Path = Path()) -> Starlette:
+def build_app(settings: Settings, base: Path = Path()) -> Gateway:
     """The application. Paths in the settings are relative to `base`."""
     return app_of(build_service(settings, base), settings)
 
 
-def app_of(service: Service, settings: Settings) -> Starlette:
+class Gateway:
+    """The ASGI application. Requests for answers go straight to their endpoint, all else through Starlette.
+
+    Starlette's routing and its two layers of error handling cost a tenth of what the gateway adds to a request.
+    """
+
+    def __init__(self, endpoints: Mapping[str, Endpoint], rest: Starlette) -> None:
+        self._endpoints, self.rest = endpoints, rest
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "http" and scope["method"] == "POST" and scope["path"] in self._endpoints:
+            await self._endpoints[scope["path"]](scope, receive, send)
+        else:
+            await self.rest(scope, receive, send)
+
+
+def app_of(service: Service, settings: Settings) -> Gateway:
     """The application of a service; the service is opened and closed with it."""
     pages = Pages(service)
 
@@ -107,10 +123,9 @@ def app_of(service: Service, settings: Settings) -> Starlette:
             pages.ready = False
             await service.aclose()
 
-    routes = [
-        Route(one.path, Endpoint(service, one, settings.limits), methods=["POST"])
-        for one in (DIALECTS.load(name)() for name in DIALECTS)
-    ]
+    dialects = [DIALECTS.load(name)() for name in DIALECTS]
+    endpoints = {one.path: Endpoint(service, one, settings.limits) for one in dialects}
+    routes = [Route(path, endpoint, methods=["POST"]) for path, endpoint in endpoints.items()]
     routes += [
         Route("/v1/models", pages.models),
         Route("/v1/models/{name:path}", pages.model),
@@ -124,11 +139,12 @@ def app_of(service: Service, settings: Settings) -> Starlette:
         from routewright.gateway.page.views import Page
 
         routes += Page(service, open_to_all=settings.insecure).routes
-    return Starlette(
+    rest = Starlette(
         routes=routes,
         lifespan=lifespan,
         exception_handlers={Fault: _fault, StoreError: _store, 404: _no_route, 405: _no_route, Exception: _defect},
     )
+    return Gateway(endpoints, rest)
 
 
 class FeedbackBody(Config):
@@ -265,7 +281,7 @@ async def _store(request: Request, error: Exception) -> Response:
 
 async def _no_route(request: Request, error: Exception) -> Response:
     status = getattr(error, "status_code", 404)
-    path = header("path", request.url.path)[1].decode()[:80]
+    path = header(b"path", request.url.path)[1].decode()[:80]
     said = f"{request.method} {path} is not served here." if status == 404 else f"{path} does not take this method."
     return _json(_error_body(Fault(status, said, "no_route")), status)
 

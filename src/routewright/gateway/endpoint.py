@@ -7,6 +7,7 @@ answer. While the answer is made the connection is watched: a client that goes a
 from __future__ import annotations
 
 import asyncio
+import logging
 import math
 import os
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
@@ -20,6 +21,7 @@ from routewright.gateway.served import Served, header
 from routewright.gateway.service import CLIENT_GONE, Service
 from routewright.gateway.settings import LimitSettings
 from routewright.gateway.streaming import Live
+from routewright.pools.deadline import Deadline
 
 Message: TypeAlias = MutableMapping[str, Any]
 Receive: TypeAlias = Callable[[], Awaitable[Message]]
@@ -27,6 +29,8 @@ Send: TypeAlias = Callable[[Message], Awaitable[None]]
 Headers: TypeAlias = list[tuple[bytes, bytes]]
 
 _BEAT_S = 15.0  # between comments that keep an idle stream open
+_TRACE = HEADER.encode() + b"trace-id"
+_log = logging.getLogger("routewright.gateway")
 _JSON = (b"content-type", b"application/json")
 _SSE: Headers = [
     (b"content-type", b"text/event-stream; charset=utf-8"),
@@ -44,7 +48,8 @@ class Endpoint:
 
     async def __call__(self, scope: Mapping[str, Any], receive: Receive, send: Send) -> None:
         trace_id = os.urandom(16).hex()
-        named = [header("x-request-id", trace_id), header(HEADER + "trace-id", trace_id)]
+        number = trace_id.encode()
+        named = [(b"x-request-id", number), (_TRACE, number)]
         try:
             if self.in_flight >= self._limits.in_flight:
                 raise Fault(429, "Too many requests are being served. Come again in a second.", "busy", None, 1.0)
@@ -63,6 +68,10 @@ class Endpoint:
                 self._service.metrics.in_flight.dec()
         except Fault as fault:
             await self._refuse(fault, named, send)
+        except Exception:
+            _log.exception("request %s failed", trace_id)
+            # Raises if the answer has begun: then the server closes the connection.
+            await self._refuse(Fault(500, "The gateway failed. Its log says more.", "internal_error"), named, send)
 
     async def _read(self, scope: Mapping[str, Any], receive: Receive) -> tuple[Asked, Key]:
         try:
@@ -80,7 +89,7 @@ class Endpoint:
     async def _whole(self, asked: Asked, key: Key, trace_id: str, named: Headers, receive: Receive, send: Send) -> None:
         task = asyncio.current_task()
         assert task is not None
-        watch = asyncio.ensure_future(gone(receive))
+        watch = task.get_loop().create_task(gone(receive))
         watch.add_done_callback(lambda ended: None if ended.cancelled() else task.cancel())
         try:
             served = await self._service.answer(asked, key, trace_id)
@@ -161,7 +170,7 @@ async def body_of(headers: Mapping[str, str], receive: Receive, most: int, wait_
         raise too_long
     parts, size = [], 0
     try:
-        async with asyncio.timeout(wait_s):
+        with Deadline(wait_s):
             while True:
                 message = await receive()
                 if message["type"] == "http.disconnect":
@@ -203,4 +212,4 @@ def retry(fault: Fault) -> Headers:
     """When to come again, in whole seconds, as the header has it."""
     if fault.retry_after_s is None:
         return []
-    return [header("retry-after", str(max(1, math.ceil(fault.retry_after_s))))]
+    return [header(b"retry-after", str(max(1, math.ceil(fault.retry_after_s))))]

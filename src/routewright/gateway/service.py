@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from routewright.episodes.engine import run
-from routewright.episodes.transition import begin, finish, transition
 from routewright.errors import BudgetExceeded, ConfigError, PoolError, RouterError
 from routewright.gateway.asked import Asked
 from routewright.gateway.baseline import baseline_usd
@@ -35,9 +34,10 @@ from routewright.gateway.streaming import Live
 from routewright.policies.base import Policy
 from routewright.pools.budget import Ledger, SharedLedger
 from routewright.pools.caller import Cancelled, Request
+from routewright.pools.deadline import Deadline
 from routewright.pools.pool import Endpoint, Pool
 from routewright.stores.base import Store
-from routewright.types import Answer, Call, Decision, Episode, Query, Reply, Step
+from routewright.types import Call, Decision, Episode, Query, Reply, Step
 
 if TYPE_CHECKING:
     from routewright.gateway.telemetry import Telemetry
@@ -132,11 +132,8 @@ class Service:
         job = self._job(asked, key, trace_id, live)
         fault: Fault | None = None
         try:
-            async with asyncio.timeout(self._request_s):
-                try:
-                    await (self._direct(job) if asked.model in self.pool.members else self._coordinated(job))
-                except Cancelled:  # a subclass, which `asyncio.timeout` of Python 3.11 does not take for its own
-                    raise asyncio.CancelledError from None
+            with Deadline(self._request_s):
+                await (self._direct(job) if asked.model in self.pool.members else self._coordinated(job))
             assert job.episode is not None
             if job.episode.chosen is None and not job.episode.answer:
                 fault = self._no_answer(job)
@@ -207,10 +204,21 @@ class Service:
         except Cancelled as cancelled:
             job.steps.append(Step(wish, cancelled.reply))
             raise
-        state = transition(begin(query, (job.pool.member(model).card,), 0.0, job.budget_usd), Step(wish, reply))
-        stopped = "answer" if reply.error is None else "failed"
-        latency_s = time.perf_counter() - job.began
-        job.episode = finish(state, Answer(), stopped=stopped, latency_s=latency_s, trace_id=job.trace_id)
+        failed = reply.error is not None
+        job.episode = Episode(  # what `finish` would make of it
+            query,
+            (Step(wish, reply),),
+            "" if failed else reply.text,
+            None,
+            reply.cost_usd,
+            time.perf_counter() - job.began,
+            0.0,
+            job.budget_usd,
+            None if failed or not (reply.text or reply.message) else 0,
+            "failed" if failed else "answer",
+            reply.overrun_usd,
+            job.trace_id,
+        )
 
     async def _coordinated(self, job: Job) -> None:
         """The coordinator's policy, or one call where that can not serve."""

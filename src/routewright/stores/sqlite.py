@@ -31,6 +31,7 @@ from routewright.stores.summary import MOST, TIMED, Row, Summary, summed
 
 _TOGETHER_S = 0.05  # how long a record waits for others
 _BATCH = 1000  # records in a commit at most
+_ROWS = 8  # at most 2^8 records a statement, well within SQLite's 32,766 values
 _SWEEP_S = 600.0  # between deletions of what is too old
 _FIELDS = tuple(f.name for f in fields(Record))
 _TYPES = {"trace_id": "text primary key", "trace": "blob", "query": "text", "response": "text", "first_token_s": "real"}
@@ -252,8 +253,16 @@ class SQLite(Store):
 
     @staticmethod
     def _store(db: sqlite3.Connection, records: Sequence[Record]) -> None:
-        marks = ", ".join("?" * len(_FIELDS))
-        db.executemany(f"insert or replace into decisions ({_names()}) values ({marks})", [_row(r) for r in records])
+        """Many rows a statement: SQLite is entered, and the interpreter let go and asked for again, once for them all.
+
+        Row by row the two threads would hand the interpreter to and fro for each, which slows down whoever serves.
+        """
+        marks, at = f"({', '.join('?' * len(_FIELDS))})", 0
+        while at < len(records):
+            rows = 1 << min(_ROWS, (len(records) - at).bit_length() - 1)  # a power of two: few statements are prepared
+            values = [value for record in records[at : at + rows] for value in _row(record)]
+            db.execute(f"insert or replace into decisions ({_names()}) values {', '.join([marks] * rows)}", values)
+            at += rows
 
     def _sweep(self, db: sqlite3.Connection) -> None:
         before = (time.time() - self.retain_s,)
