@@ -159,6 +159,8 @@ def test_lines_stay_lines() -> None:
     assert "\r" not in text
     assert json.loads(JSONLines().format(record))["message"] == "model a\nb\r2026 INFO forged"
     assert "\n" not in JSONLines().format(record)
+    record.args = ("half \ud800",)
+    assert json.loads(JSONLines().format(record))["message"] == "model half \ud800"
 
 
 def test_asyncio_s_own_lines_end_before_the_error_s_text(capfd: pytest.CaptureFixture[str]) -> None:

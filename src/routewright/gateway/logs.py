@@ -16,18 +16,37 @@ from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, Literal, TypeAlias
 
+import msgspec
+
 from routewright.gateway.served import Served
 
 Format: TypeAlias = Literal["text", "json"]
 _Failure: TypeAlias = tuple[type[BaseException], BaseException, TracebackType | None] | tuple[None, None, None]
-_FACTS = "routewright"  # where a line carries its facts
+_REQUEST = "routewright_request"  # where a line carries what it is about
 _log = logging.getLogger("routewright.gateway")
 
 
 def log_request(served: Served, key: str, status: int, streamed: bool) -> None:
     """One line about a request that has ended."""
     episode = served.episode
-    facts: dict[str, Any] = {
+    _log.info(
+        "request %s key=%s model=%s answered_by=%s status=%d cost_usd=%.3g seconds=%.4f",
+        episode.trace_id,
+        printable(key),
+        printable(served.asked.model),
+        printable(",".join(served.models)),
+        status,
+        episode.cost_usd,
+        episode.latency_s,
+        extra={_REQUEST: (served, key, status, streamed)},
+    )
+
+
+def _facts(served: Served, key: str, status: int, streamed: bool) -> dict[str, Any]:
+    """The same for machines, and more of it."""
+    episode = served.episode
+    return {
+        "message": "request",
         "request": episode.trace_id,
         "key": key,
         "model": served.asked.model,
@@ -43,13 +62,6 @@ def log_request(served: Served, key: str, status: int, streamed: bool) -> None:
         "completion_tokens": served.usage.tokens_out,
         "fallback": served.fallback,
     }
-    _log.info(
-        "request %s key=%s model=%s answered_by=%s status=%d cost_usd=%.3g seconds=%.4f",
-        facts["request"],
-        *(printable(facts[name]) for name in ("key", "model", "answered_by")),
-        *(facts[name] for name in ("status", "cost_usd", "seconds")),
-        extra={_FACTS: facts},
-    )
 
 
 def printable(name: str) -> str:
@@ -64,12 +76,15 @@ class Lines(logging.Formatter):
         super().__init__("%(asctime)s %(levelname)s %(message)s")
 
     def formatMessage(self, record: logging.LogRecord) -> str:
-        record.message = said(record)
+        if record.name == "asyncio":
+            record.message = said(record)
         return super().formatMessage(record)
 
     def format(self, record: logging.LogRecord) -> str:
-        lines = super().format(record).split("\n")  # a name with a line break in it begins no line of its own
-        return "\n  ".join(line.replace("\r", "\\r") for line in lines)
+        text = super().format(record)
+        if "\n" in text or "\r" in text:  # a name with a line break in it begins no line of its own
+            text = text.replace("\r", "\\r").replace("\n", "\n  ")
+        return text
 
     def formatException(self, ei: _Failure) -> str:
         return way(ei[1])
@@ -78,17 +93,22 @@ class Lines(logging.Formatter):
 class JSONLines(logging.Formatter):
     """A JSON object a line: time, level, logger, message; and of a request its facts, of a failure its way."""
 
+    _second, _at = -1, ""  # time is written anew once a second
+
     def format(self, record: logging.LogRecord) -> str:
-        at = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created)) + f".{int(record.msecs):03d}Z"
-        facts = getattr(record, _FACTS, None)
+        second = int(record.created)
+        if second != self._second:
+            self._second, self._at = second, time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
+        at = f"{self._at}.{int(record.msecs):03d}Z"
+        request = getattr(record, _REQUEST, None)
         told: dict[str, Any] = {"time": at, "level": record.levelname.lower(), "logger": record.name}
-        if facts is None:
-            told["message"] = said(record)
-        else:
-            told |= {"message": "request", **facts}
+        told |= {"message": said(record)} if request is None else _facts(*request)
         if record.exc_info:
             told["error"] = way(record.exc_info[1])
-        return json.dumps(told, default=str)
+        try:
+            return msgspec.json.encode(told).decode()
+        except UnicodeEncodeError:  # half a surrogate pair, in the name of a file or so
+            return json.dumps(told)
 
 
 def said(record: logging.LogRecord) -> str:
