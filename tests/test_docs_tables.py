@@ -21,6 +21,7 @@ from routewright.gateway.settings import (
     SessionSettings,
     Settings,
     StoreEntry,
+    TelemetrySettings,
 )
 from routewright.outcomes import COLUMNS
 from routewright.outcomes.importers import IMPORTERS
@@ -106,11 +107,12 @@ def test_what_a_policy_supports_has_its_row(name: str) -> None:
 
 
 SERVE = [
-    ("File", Settings, {"coordinators", "limits", "sessions", "store", "keys"}),
+    ("File", Settings, {"coordinators", "limits", "sessions", "store", "telemetry", "keys"}),
     ("Coordinators", CoordinatorEntry, set()),
     ("Limits", LimitSettings, set()),
     ("Sessions", SessionSettings, set()),
     ("Store", StoreEntry, {"options"}),
+    ("Telemetry", TelemetrySettings, set()),
     ("Keys", KeyEntry, set()),
     *((f"Store `{name}`", STORES.load(name).Config, set()) for name in STORES),
 ]

@@ -421,7 +421,7 @@ def test_a_store_that_raises_costs_records_not_answers(upstream: Upstream) -> No
             assert served.client().chat.completions.create(model=model, messages=ASK).choices[0].message.content
         text = urllib.request.urlopen(served.url + "/metrics").read().decode()
         assert "routewright_records_lost 2.0" in text
-        assert 'routewright_requests_total{model="auto",status="200"} 1.0' in text
+        assert 'routewright_requests_total{model="auto",policy="single",status="200"} 1.0' in text
 
 
 def test_a_store_that_is_lost_costs_records_not_answers(upstream: Upstream, tmp_path: Path) -> None:

@@ -170,6 +170,7 @@ def gateway(
     store: Store | None = None,
     recorder: Recorder | None = None,
     entries: Mapping[str, Mapping[str, Any]] | None = None,
+    telemetry: Any = None,
 ) -> Iterator[Running]:
     """Serve a pool. Coordinators are policies, by name or made; `values` are those of a serve file."""
     settings: Settings = check_settings({"pool": "unused", **(values or {})}, "the test")
@@ -188,6 +189,7 @@ def gateway(
         limits=settings.limits,
         sessions=settings.sessions,
     )
+    service.telemetry = telemetry
     with listening(app_of(service, settings), connections_of(service)) as url:
         yield Running(service, url)
 

@@ -34,6 +34,7 @@ def record(**facts: Any) -> Record:
         "tokens_out": 5,
         "estimated": False,
         "calls": 1,
+        "baseline_usd": None,
         "query": None,
         "response": None,
         "trace": b'{"event":"begin"}\n{"event":"end"}',

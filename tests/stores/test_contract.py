@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 
 from routewright.errors import ConfigError, UnknownName
 from routewright.stores.base import Feedback, Store, build_store
+from routewright.stores.summary import Bucket, Summary
 from routewright.stores.table import STORES
 from tests.stores.records import record
 
@@ -88,6 +90,49 @@ def test_what_is_too_old_goes(kind: str, tmp_path: Path) -> None:
         return await store.find(old.trace_id), await store.find(new.trace_id)
 
     assert played(kind, tmp_path, play, retain_s=500) == (None, new)
+
+
+@pytest.mark.parametrize("kind", STORES)
+def test_the_newest_come_first_without_their_texts(kind: str, tmp_path: Path) -> None:
+    given = [record(at=float(at), query="q", response="r", models=("a", "b"), baseline_usd=0.5) for at in range(1, 8)]
+
+    async def play(store: Store) -> tuple[Any, ...]:
+        for one in given:
+            store.record(one)
+        await store.find(given[-1].trace_id)
+        first = await store.recent(3)
+        return first, await store.recent(3, first[-1].at), await store.recent(3, 1.0)
+
+    first, then, none = played(kind, tmp_path, play)
+    slim = [replace(one, query=None, response=None, trace=b"") for one in reversed(given)]
+    assert (first, then, none) == (slim[:3], slim[3:6], [])
+
+
+@pytest.mark.parametrize("kind", STORES)
+def test_a_summary_counts_by_time(kind: str, tmp_path: Path) -> None:
+    given = [
+        record(at=99.9, latency_s=9.0),
+        record(at=100.0, latency_s=0.3, cost_usd=1.0, baseline_usd=4.0, models=("a",)),
+        record(at=109.9, latency_s=0.1, cost_usd=2.0, baseline_usd=0.0, models=("a", "b"), status=502),
+        record(at=109.9, latency_s=0.2, cost_usd=4.0, models=(), status=404),
+        record(at=125.0, latency_s=0.4, cost_usd=8.0, baseline_usd=1.0, models=("b", "b")),
+        record(at=130.0, latency_s=9.0),
+    ]
+
+    async def play(store: Store) -> tuple[Summary, Summary]:
+        for one in given:
+            store.record(one)
+        await store.find(given[-1].trace_id)
+        return await store.over_time(100.0, 130.0, 10.0), await store.over_time(500.0, 600.0, 10.0)
+
+    found, none = played(kind, tmp_path, play)
+    assert found.buckets == (
+        Bucket(100.0, 3, 1, 7.0, 3.0, 4.0, {"a": 2, "b": 1}),
+        Bucket(120.0, 1, 0, 8.0, 8.0, 1.0, {"b": 2}),
+    )
+    assert found.total == Bucket(100.0, 4, 1, 15.0, 11.0, 5.0, {"a": 2, "b": 3})
+    assert (found.latency_s(0.5), found.latency_s(0.99), found.whole) == (0.2, 0.4, True)
+    assert (none.buckets, none.latency_s(0.5), none.whole) == ((), None, True)
 
 
 @pytest.mark.parametrize("kind", STORES)

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import signal
-import sqlite3
 import subprocess
 import sys
+from dataclasses import fields
 from pathlib import Path
+from sqlite3 import connect
 
 import polars as pl
 import pytest
 
 from routewright.errors import StoreError
 from routewright.outcomes import load
+from routewright.stores import sqlite
 from routewright.stores.base import Feedback, Store, build_store
 from routewright.stores.export import export, rows_of
 from routewright.stores.memory import Memory
@@ -87,13 +90,13 @@ def test_a_file_that_can_not_be_written_is_counted_and_told(tmp_path: Path) -> N
     async def go() -> tuple[int, str, bool]:
         store = build_store("sqlite", {"path": str(tmp_path / "kept.sqlite")})
         await store.open()
-        with sqlite3.connect(tmp_path / "kept.sqlite") as db:
+        with connect(tmp_path / "kept.sqlite") as db:
             db.execute("drop table decisions")
         store.record(record())
         with pytest.raises(StoreError, match="can not be used"):
             await store.feedback(Feedback("0" * 32, 1.0))
         lost, error = store.lost, store.error
-        with sqlite3.connect(tmp_path / "kept.sqlite") as db:
+        with connect(tmp_path / "kept.sqlite") as db:
             from routewright.stores.sqlite import _SCHEMA
 
             db.executescript(_SCHEMA)
@@ -117,7 +120,7 @@ def test_what_is_no_store_is_refused(what: str, tmp_path: Path) -> None:
     elif what == "a folder":
         path.mkdir()
     else:
-        with sqlite3.connect(path) as db:
+        with connect(path) as db:
             db.execute("pragma user_version = 99")
     with pytest.raises(StoreError, match=r"kept\.sqlite"):
         asyncio.run(build_store("sqlite", {"path": str(path)}).open())
@@ -166,3 +169,55 @@ def test_judged_requests_become_an_outcome_table(tmp_path: Path) -> None:
     assert rows_of([]) == ([], 0)
     with pytest.raises(StoreError, match="no judged request"):
         export(judged[3:], tmp_path / "none.parquet")
+
+
+def test_a_file_of_an_earlier_version_grows(tmp_path: Path) -> None:
+    path, one = tmp_path / "kept.sqlite", record()
+    row = {f.name: getattr(one, f.name) for f in fields(one) if f.name != "baseline_usd"}
+    row["models"] = json.dumps(row["models"])
+    with connect(path) as db:
+        db.execute(f"create table decisions ({', '.join(row)}, primary key (trace_id))")
+        db.execute("create index decisions_at on decisions (at)")
+        db.execute(f"insert into decisions values ({', '.join('?' * len(row))})", list(row.values()))
+        db.execute("pragma user_version = 1")
+    new = record(baseline_usd=1.0)
+
+    async def go() -> None:
+        store = build_store("sqlite", {"path": str(path)})
+        await store.open()
+        store.record(new)
+        assert await store.find(new.trace_id) == new
+        assert await store.find(one.trace_id) == one
+        await store.aclose()
+
+    asyncio.run(go())
+
+
+def test_a_summary_reads_an_index_alone(tmp_path: Path) -> None:
+    async def go() -> str:
+        store = build_store("sqlite", {"path": str(tmp_path / "kept.sqlite")})
+        await store.open()
+        span = {"since": 0.0, "until": 1.0, "bucket_s": 1.0}
+        with connect(tmp_path / "kept.sqlite") as db:
+            plans = [
+                db.execute("explain query plan " + q, span).fetchall() for q in (sqlite._SUMMARY, sqlite._LATENCIES)
+            ]
+        await store.aclose()
+        return str(plans)
+
+    assert asyncio.run(go()).count("COVERING INDEX decisions_over_time (at>? AND at<?)") == 2
+
+
+def test_a_list_that_can_not_be_read_is_told(tmp_path: Path) -> None:
+    async def go() -> None:
+        store = build_store("sqlite", {"path": str(tmp_path / "kept.sqlite")})
+        with pytest.raises(StoreError, match="is not open"):
+            await store.recent(1)
+        await store.open()
+        with connect(tmp_path / "kept.sqlite") as db:
+            db.execute("drop table decisions")
+        with pytest.raises(StoreError, match="can not be read"):
+            await store.over_time(0.0, 1.0, 1.0)
+        await store.aclose()
+
+    asyncio.run(go())

@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 from starlette.applications import Starlette
@@ -36,6 +36,9 @@ from routewright.gateway.settings import Settings
 from routewright.gateway.setup import make_setup
 from routewright.stores.base import Feedback, Record, build_store
 
+if TYPE_CHECKING:
+    pass
+
 _log = logging.getLogger("routewright.gateway")
 _FEEDBACK_BYTES = 65536
 _HEX = set("0123456789abcdef")
@@ -48,7 +51,7 @@ def build_service(settings: Settings, base: Path) -> Service:
     if "path" in options:
         options["path"] = str(base / options["path"])
     store = build_store(settings.store.kind, options, settings.store.retain_days * 86400)
-    return Service(
+    service = Service(
         setup.pool,
         setup.coordinators,
         store,
@@ -59,6 +62,11 @@ def build_service(settings: Settings, base: Path) -> Service:
         setup.sessions,
         setup.insecure,
     )
+    if settings.telemetry.otlp:
+        from routewright.gateway.telemetry import Telemetry
+
+        service.telemetry = Telemetry(settings.telemetry)
+    return service
 
 
 def build_app(settings: Settings, base: Path = Path()) -> Gateway:
@@ -111,6 +119,10 @@ def app_of(service: Service, settings: Settings) -> Gateway:
         Route("/metrics", pages.metrics),
         Route("/openapi.json", openapi.page),
     ]
+    if settings.page:
+        from routewright.gateway.page.views import Page
+
+        routes += Page(service, open_to_all=settings.insecure).routes
     rest = Starlette(
         routes=routes,
         lifespan=lifespan,
@@ -196,6 +208,8 @@ class Pages:
         if not self._key(request).is_admin:
             raise Fault(403, "Metrics are for keys with role = admin.", "forbidden")
         self._service.flush()
+        telemetry = self._service.telemetry
+        self._service.metrics.spans_lost.set(telemetry.lost if telemetry is not None else 0)
         text = self._service.metrics.text(self._service.store, self._service.endpoints)
         return Response(text, media_type="text/plain; version=0.0.4; charset=utf-8")
 

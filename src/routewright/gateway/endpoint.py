@@ -62,6 +62,8 @@ class Endpoint:
             self._service.metrics.in_flight.inc()
             try:
                 asked, key = await self._read(scope, receive)
+                if self._service.telemetry is not None:
+                    self._service.telemetry.began(trace_id, scope)
                 if asked.stream:
                     await self._stream(asked, key, trace_id, named, receive, send)
                 else:

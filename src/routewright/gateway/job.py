@@ -11,7 +11,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from routewright.coordinator import Coordinator
 from routewright.episodes.transition import finish
@@ -29,7 +29,10 @@ from routewright.pools.budget import Ledger
 from routewright.pools.caller import OnDelta
 from routewright.pools.pool import Pool
 from routewright.pools.providers.base import Delta
-from routewright.types import Answer, Episode, State, Step
+from routewright.types import Answer, Episode, ModelCard, State, Step
+
+if TYPE_CHECKING:
+    from routewright.gateway.page.frontier import Frontier
 
 DIRECT = "direct"  # the policy of a request that names a model of the pool
 
@@ -41,6 +44,7 @@ class Serving:
     coordinator: Coordinator
     entry: CoordinatorEntry
     broken: bool = False
+    frontier: Frontier | None = None  # for the page, where a report of it is named
 
     @cached_property
     def policy(self) -> Watched:
@@ -84,6 +88,11 @@ class Serving:
         """Let its workers go."""
         self.policy.close()
         self.spare.close()
+
+    def baseline(self, pool: Pool) -> ModelCard | None:
+        """The model that savings are told against; None where none is known, or the pool lacks it."""
+        member = pool.members.get(self.entry.baseline or str(self.coordinator.about.get("best_single") or ""))
+        return None if member is None else member.card
 
 
 @dataclass

@@ -46,7 +46,9 @@ class Recorder:
     def __init__(self, texts: bool = False, redact: Redact = str) -> None:
         self.texts, self._redact = texts, redact
 
-    def record(self, served: Served, key: str, status: int, streamed: bool) -> Record:
+    def record(
+        self, served: Served, key: str, status: int, streamed: bool, baseline_usd: float | None = None
+    ) -> Record:
         """The record of a request that has ended, one way or another."""
         episode, reply, usage = served.episode, served.reply, served.usage
         keep = self._kept if self.texts else _nothing
@@ -72,6 +74,7 @@ class Recorder:
             tokens_out=usage.tokens_out,
             estimated=usage.estimated,
             calls=len(served.replies),
+            baseline_usd=baseline_usd,
             query=slim.query.text if self.texts else None,
             response=slim.answer if self.texts else None,
             trace=b"\n".join(to_lines(slim)),

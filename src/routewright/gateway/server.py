@@ -9,12 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import logging
 import signal
 import socket
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
 
@@ -23,6 +20,7 @@ import uvicorn
 from routewright.errors import ConfigError
 from routewright.gateway.app import app_of, build_service
 from routewright.gateway.connection import connections_of
+from routewright.gateway.logs import logging_to_stderr
 from routewright.gateway.reload import Reloader
 from routewright.gateway.service import Service
 from routewright.gateway.settings import Settings
@@ -44,7 +42,7 @@ def serve(settings: Settings, base: Path = Path(), read: Callable[[], Settings] 
         StoreError: The store can not be opened.
         SystemExit: It was asked to end a second time, and did so at once.
     """
-    with _log_to_stderr():
+    with logging_to_stderr(settings.log_format):
         service = build_service(settings, base)
         config = uvicorn.Config(
             app_of(service, settings),
@@ -53,6 +51,7 @@ def serve(settings: Settings, base: Path = Path(), read: Callable[[], Settings] 
             access_log=False,
             proxy_headers=False,  # who asks is known by the key alone
             log_level="warning",
+            log_config=None,  # its lines go where ours go
             lifespan="on",
             server_header=False,
             date_header=False,
@@ -163,19 +162,3 @@ def _listen(host: str, port: int) -> socket.socket:
     listener.listen(2048)
     listener.setblocking(False)
     return listener
-
-
-@contextmanager
-def _log_to_stderr() -> Iterator[None]:
-    """Lines of the gateway's log on standard error, while it serves."""
-    log, handler = logging.getLogger("routewright.gateway"), logging.StreamHandler(sys.stderr)
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
-    before = log.level, log.propagate
-    log.addHandler(handler)
-    log.setLevel(logging.INFO)
-    log.propagate = False
-    try:
-        yield
-    finally:
-        log.removeHandler(handler)
-        log.level, log.propagate = before

@@ -21,10 +21,12 @@ import numpy as np
 from routewright.episodes.engine import run
 from routewright.errors import BudgetExceeded, PoolError
 from routewright.gateway.asked import REFUSED, Asked
-from routewright.gateway.faults import Fault, bad, fault_of, fault_of_reply, in_line, where_of
+from routewright.gateway.baseline import baseline_usd
+from routewright.gateway.faults import Fault, bad, fault_of, fault_of_reply, where_of
 from routewright.gateway.generations import Generation, retire
 from routewright.gateway.job import Job, Serving
 from routewright.gateway.keys import Key, Keyring
+from routewright.gateway.logs import log_request
 from routewright.gateway.metrics import Metrics
 from routewright.gateway.records import Recorder
 from routewright.gateway.served import Served
@@ -43,6 +45,7 @@ from routewright.types import Call, Decision, Episode, Query, Reply, Step
 
 if TYPE_CHECKING:
     from routewright.gateway.reload import Reloader
+    from routewright.gateway.telemetry import Telemetry
 
 CLIENT_GONE = 499
 _MOMENT_S = 0.005  # from an answer to its record
@@ -71,6 +74,7 @@ class Service:
         setup.check()
         self.store, self.metrics, self.sessions = store, Metrics(), Sessions()
         self.reloader: Reloader | None = None  # where the gateway was started from a file
+        self.telemetry: Telemetry | None = None
         self.leaving = False  # asked to end: readyz says no
         self._ended: deque[tuple[Served, Recorder, str, int, bool]] = deque()  # not kept yet
         self._pools: dict[frozenset[str], Pool] = {}
@@ -95,6 +99,8 @@ class Service:
     async def open(self) -> None:
         """Open the store and take back what the keys have spent."""
         await self.store.open()
+        if self.telemetry is not None:
+            self.telemetry.open()
         for key in self.keyring.keys:
             await key.quota.recall(self.store)
 
@@ -105,6 +111,8 @@ class Service:
                 break
             await asyncio.sleep(0.001)
         self.flush()
+        if self.telemetry is not None:
+            await asyncio.to_thread(self.telemetry.close)
         await self.store.aclose()
         for generation in self.generations:
             await generation.setup.pool.aclose()
@@ -367,19 +375,21 @@ class Service:
                 _log.error("a record was lost: %s", where_of(error))
 
     def _keep(self, served: Served, recorder: Recorder, key: str, status: int, streamed: bool) -> None:
-        self.metrics.count(served, status)
-        self.store.record(recorder.record(served, key, status, streamed))
+        baseline = self._baseline(served, status)
+        usd = None if baseline is None else baseline[1]
+        self.metrics.count(served, status, baseline)
+        self.store.record(recorder.record(served, key, status, streamed, usd))
+        if self.telemetry is not None:
+            self.telemetry.ended(served, key, status, streamed, self.pool)
         if self.setup.log_requests or status >= 500:
-            _log.info(
-                "request %s key=%s model=%s answered_by=%s status=%d cost_usd=%.3g seconds=%.4f",
-                served.episode.trace_id,
-                in_line(key),
-                in_line(served.asked.model),
-                in_line(",".join(served.models)),
-                status,
-                served.episode.cost_usd,
-                served.episode.latency_s,
-            )
+            log_request(served, key, status, streamed)
+
+    def _baseline(self, served: Served, status: int) -> tuple[str, float] | None:
+        """The best single model and what it would have cost; see `baseline.py`."""
+        serving = self.coordinators.get(served.coordinator)
+        card = None if serving is None else serving.baseline(self.pool)
+        usd = None if card is None else baseline_usd(served, status, card)
+        return None if card is None or usd is None else (card.name, usd)
 
 
 def _going() -> Fault:

@@ -47,6 +47,10 @@ class CoordinatorEntry(Config):
         description="model asked where the policy can not serve, its files can not be read among it; empty: one call, "
         "chosen as usual",
     )
+    report: str = Field("", description="report.json of `routewright evaluate`, whose frontier the page shows")
+    baseline: str = Field(
+        "", description="model that savings are told against; empty: the best single model of the training, if any"
+    )
 
     @model_validator(mode="after")
     def _one_of_two(self) -> Any:
@@ -101,6 +105,21 @@ class StoreEntry(Config):
     options: dict[str, Any] = Field({}, description="the kind's own options, as in [store] path = ...")
 
 
+class TelemetrySettings(Config):
+    """Where traces go."""
+
+    otlp: str = Field(
+        "", pattern="^(https?://.+)?$", description="address of an OpenTelemetry collector, OTLP over HTTP; empty: none"
+    )
+    service: str = Field("routewright", min_length=1, description="name of this service in its traces")
+    sample: float = Field(
+        1.0, ge=0, le=1, description="share of the traces that begin here; others as their client says"
+    )
+    queue: int = Field(
+        4096, ge=1, description="requests that may wait to be told of; above, they are left out and counted"
+    )
+
+
 class KeyEntry(Config):
     """Who may ask, and how much."""
 
@@ -133,9 +152,12 @@ class Settings(Config):
     limits: LimitSettings = LimitSettings()
     sessions: SessionSettings = SessionSettings()
     store: StoreEntry = StoreEntry()
+    telemetry: TelemetrySettings = TelemetrySettings()
     keys: tuple[KeyEntry, ...] = Field((), description="none: everybody who can connect is an admin")
     insecure: bool = Field(False, description="allow an address beyond this machine without keys")
     log: Literal["requests", "errors"] = Field("requests", description="a line for every request, or for failures")
+    log_format: Literal["text", "json"] = Field("text", description="lines for people, or a JSON object a line")
+    page: bool = Field(True, description="the web page at /; for admins, where there are keys")
 
     @field_validator("coordinators")
     @classmethod

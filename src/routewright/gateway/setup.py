@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from routewright.coordinator import Coordinator, find
 from routewright.errors import ConfigError, MissingExtra, RouterError, RoutewrightError
@@ -25,6 +26,9 @@ from routewright.gateway.settings import CoordinatorEntry, LimitSettings, Sessio
 from routewright.policies.base import build_policy
 from routewright.pools.config import read_pool
 from routewright.pools.pool import Endpoint, Pool, build_pool
+
+if TYPE_CHECKING:
+    from routewright.gateway.page.frontier import Frontier
 
 _log = logging.getLogger("routewright.gateway")
 
@@ -61,6 +65,11 @@ class Setup:
             if serving.entry.fallback and serving.entry.fallback not in models:
                 raise ConfigError(
                     f"coordinators.{name}.fallback = {serving.entry.fallback!r} is no model of the pool: "
+                    f"{', '.join(models)}."
+                )
+            if serving.entry.baseline and serving.entry.baseline not in models:
+                raise ConfigError(
+                    f"coordinators.{name}.baseline = {serving.entry.baseline!r} is no model of the pool: "
                     f"{', '.join(models)}."
                 )
             try:
@@ -122,14 +131,15 @@ def _pool(path: Path, before: Setup | None) -> Pool:
 def _serving(name: str, entry: CoordinatorEntry, base: Path, pool: Pool, may_break: bool) -> Serving:
     """A coordinator ready to serve. What is wrong with the configuration is raised; with trained files, see `make_setup`."""
     if not entry.path:
-        return Serving(find(entry.policy, entry.options), entry)
+        made = find(entry.policy, entry.options)
+        return Serving(made, entry, frontier=_frontier(base, entry, made))
     folder = base / entry.path
     try:
         if not folder.is_dir():
             raise ConfigError(f"path = {entry.path!r} is no folder. Expected one of a training.")
         made = find(str(folder))
         made.check(pool.models)
-        return Serving(made, entry)
+        return Serving(made, entry, frontier=_frontier(base, entry, made))
     except MissingExtra:
         raise
     except RoutewrightError as error:
@@ -143,3 +153,12 @@ def _serving(name: str, entry: CoordinatorEntry, base: Path, pool: Pool, may_bre
             ) from error
         _log.error("coordinator %s can not be used, %s serves instead: %s", name, entry.fallback, in_line(str(error)))
         return Serving(Coordinator(build_policy("single", {"model": entry.fallback})), entry, broken=True)
+
+
+def _frontier(base: Path, entry: CoordinatorEntry, made: Coordinator) -> Frontier | None:
+    """What the page shows of a coordinator's report; drawn once, with packages that serving does not need."""
+    if not entry.report:
+        return None
+    from routewright.gateway.page.frontier import read_frontier
+
+    return read_frontier(base / entry.report, made.router.scorer.kind if made.router is not None else "")

@@ -15,12 +15,14 @@ Texts are there only if the gateway was told to keep them; a store looks into no
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from routewright.config import Config, parse
+from routewright.stores.summary import Summary
 from routewright.stores.table import STORES
 
 
@@ -29,7 +31,8 @@ class Record:
     """One request: who asked what of whom, what was decided, what came of it.
 
     `at` is the time of its end, seconds since 1970. `answered_by` is the model whose reply was the answer, `models` all
-    that were called, in order. `probability` is that of all decisions together, None where one is not known. `trace` are
+    that were called, in order. `baseline_usd` is what the best single model would have cost, an estimate
+    (`routewright.gateway.baseline`), None where there is none to compare with. `probability` is that of all decisions together, None where one is not known. `trace` are
     the lines of its trace (`routewright.episodes.trace`). `query` and `response` are None unless texts are kept.
     """
 
@@ -53,6 +56,7 @@ class Record:
     tokens_out: int
     estimated: bool
     calls: int
+    baseline_usd: float | None
     query: str | None
     response: str | None
     trace: bytes
@@ -110,6 +114,17 @@ class Store(ABC):
     @abstractmethod
     async def judged(self) -> list[tuple[Record, Feedback]]:
         """Every record with feedback, beside it; a record as often as it was judged. In order of time."""
+
+    @abstractmethod
+    async def recent(self, limit: int, before: float = math.inf) -> list[Record]:
+        """At most so many records that ended before then, the newest first; without their texts, and without `trace`.
+
+        What was recorded within the last moments may be missing. `StoreError` if they can not be read.
+        """
+
+    @abstractmethod
+    async def over_time(self, since: float, until: float, bucket_s: float) -> Summary:
+        """What happened from `since` to before `until`; see `summary.py`. Bounded in time; `StoreError` where it can not be read."""
 
     async def aclose(self) -> None:
         """Write what is left and let go. Closing twice is harmless."""

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
+import math
 import time
 from collections import OrderedDict
+from dataclasses import replace
+from itertools import islice
 
 from pydantic import Field
 
 from routewright import config
 from routewright.stores.base import Feedback, Record, Store
+from routewright.stores.summary import Summary, summary_of
 
 
 class Memory(Store):
@@ -53,3 +58,11 @@ class Memory(Store):
     async def judged(self) -> list[tuple[Record, Feedback]]:
         pairs = [(self._records[f.trace_id], f) for f in self._feedback.values()]
         return sorted(pairs, key=lambda pair: (pair[0].at, pair[1].at))
+
+    async def recent(self, limit: int, before: float = math.inf) -> list[Record]:
+        found = (r for r in reversed(self._records.values()) if r.at < before)
+        return [replace(r, query=None, response=None, trace=b"") for r in islice(found, limit)]
+
+    async def over_time(self, since: float, until: float, bucket_s: float) -> Summary:
+        kept = list(reversed(self._records.values()))
+        return await asyncio.to_thread(summary_of, kept, since, until, bucket_s)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import sqlite3
 import threading
 import time
@@ -26,6 +27,7 @@ from pydantic import Field
 from routewright import config
 from routewright.errors import StoreError
 from routewright.stores.base import Feedback, Record, Store
+from routewright.stores.summary import MOST, TIMED, Row, Summary, summed
 
 _TOGETHER_S = 0.05  # how long a record waits for others
 _BATCH = 1000  # records in a commit at most
@@ -33,14 +35,24 @@ _ROWS = 8  # at most 2^8 records a statement, well within SQLite's 32,766 values
 _SWEEP_S = 600.0  # between deletions of what is too old
 _FIELDS = tuple(f.name for f in fields(Record))
 _TYPES = {"trace_id": "text primary key", "trace": "blob", "query": "text", "response": "text", "first_token_s": "real"}
+_LISTED = tuple(n for n in _FIELDS if n not in ("query", "response", "trace"))  # of a record in a list
 _SCHEMA = f"""
 create table if not exists decisions ({", ".join(f"{n} {_TYPES.get(n, '')}" for n in _FIELDS)});
-create index if not exists decisions_at on decisions (at);
+create index if not exists decisions_over_time on decisions (at, status, cost_usd, baseline_usd, latency_s, models);
 create index if not exists decisions_key on decisions (key, at);
 create table if not exists feedback (trace_id text, name text, score real, comment text, key text, at real,
   primary key (trace_id, name)) without rowid;
 """
 FORMAT = 1  # user_version of the file
+_READ_S = 10.0  # the longest a list or a summary may take to read
+_SUMMARY = f"""
+select cast((at - :since) / :bucket_s as integer) bucket, models, count(*), sum(status >= 500), sum(cost_usd),
+  sum(case when baseline_usd is null then 0.0 else cost_usd end), coalesce(sum(baseline_usd), 0.0)
+from (select at, status, cost_usd, baseline_usd, models from decisions where at >= :since and at < :until
+  order by at desc limit {MOST})
+group by 1, 2
+"""
+_LATENCIES = f"select latency_s from decisions where at >= :since and at < :until order by at desc limit {TIMED}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +120,40 @@ class SQLite(Store):
         await self._ask(lambda db: None)  # what waits is written first
         return await asyncio.to_thread(self._judged)
 
+    async def recent(self, limit: int, before: float = math.inf) -> list[Record]:
+        def read(db: sqlite3.Connection) -> list[Any]:
+            return db.execute(
+                f"select {', '.join(_LISTED)} from decisions where at < ? order by at desc limit ?", (before, limit)
+            ).fetchall()
+
+        rows = await asyncio.to_thread(self._read, read)
+        blank = {"query": None, "response": None, "trace": b""}
+        return [_record([(dict(zip(_LISTED, row, strict=True)) | blank)[n] for n in _FIELDS]) for row in rows]
+
+    async def over_time(self, since: float, until: float, bucket_s: float) -> Summary:
+        span = {"since": since, "until": until, "bucket_s": bucket_s}
+
+        def read(db: sqlite3.Connection) -> tuple[list[Any], list[Any]]:
+            return db.execute(_SUMMARY, span).fetchall(), db.execute(_LATENCIES, span).fetchall()
+
+        found, times = await asyncio.to_thread(self._read, read)
+        rows = [Row(row[0], msgspec.json.decode(row[1]), *row[2:]) for row in found]
+        whole = sum(row.requests for row in rows) < MOST
+        return summed(rows, [t for (t,) in times], since, until, bucket_s, whole)
+
+    def _read(self, do: Callable[[sqlite3.Connection], Any]) -> Any:
+        """Read with a connection of its own, beside the writer and not for long; not in the event loop."""
+        if self._thread is None:
+            raise StoreError(f"The store {self._path} is not open. Expected `await store.open()` first.")
+        until = time.monotonic() + _READ_S
+        try:
+            with contextlib.closing(sqlite3.connect(self._path, timeout=_READ_S, isolation_level=None)) as db:
+                db.execute("pragma query_only=on")
+                db.set_progress_handler(lambda: time.monotonic() > until, 100_000)
+                return do(db)
+        except sqlite3.Error as error:
+            raise StoreError(f"The store {self._path} can not be read ({type(error).__name__}: {error}).") from error
+
     async def aclose(self) -> None:
         thread, self._thread = self._thread, None
         if thread is not None:
@@ -136,6 +182,7 @@ class SQLite(Store):
                     raise StoreError(
                         f"The store {self._path} has format {found}, this version reads {FORMAT}. Use another path."
                     )
+                _grown(db)
                 db.executescript(_SCHEMA)
                 db.execute(f"pragma user_version = {FORMAT}")
         except (sqlite3.Error, OSError) as error:
@@ -214,7 +261,7 @@ class SQLite(Store):
         while at < len(records):
             rows = 1 << min(_ROWS, (len(records) - at).bit_length() - 1)  # a power of two: few statements are prepared
             values = [value for record in records[at : at + rows] for value in _row(record)]
-            db.execute(f"insert or replace into decisions values {', '.join([marks] * rows)}", values)
+            db.execute(f"insert or replace into decisions ({_names()}) values {', '.join([marks] * rows)}", values)
             at += rows
 
     def _sweep(self, db: sqlite3.Connection) -> None:
@@ -231,6 +278,16 @@ class SQLite(Store):
             ).fetchall()
         n = len(_FIELDS)
         return [(_record(row[:n]), Feedback(*row[n:])) for row in rows]
+
+
+def _grown(db: sqlite3.Connection) -> None:
+    """Columns that a file of an earlier version lacks; theirs stay empty in what it holds."""
+    has = {row[1] for row in db.execute("pragma table_info(decisions)")}
+    if has:
+        for name in _FIELDS:
+            if name not in has:
+                db.execute(f"alter table decisions add column {name} {_TYPES.get(name, '')}")
+    db.execute("drop index if exists decisions_at")  # decisions_over_time begins like it
 
 
 def _names() -> str:
