@@ -28,6 +28,7 @@ from routewright.errors import StoreError
 from routewright.gateway.asked import Routing
 from routewright.gateway.endpoint import body_of, headers_of
 from routewright.gateway.faults import Fault
+from routewright.gateway.keys import credential
 from routewright.gateway.page import draw, wording
 from routewright.gateway.page.logins import COOKIE, Logins
 from routewright.gateway.page.steps import steps_of
