@@ -11,7 +11,19 @@ import typer
 
 from routewright.cli.app import app
 from routewright.encoders import ENCODERS
-from routewright.gateway.settings import CoordinatorEntry, KeyEntry, LimitSettings, Settings, SharedEntry, StoreEntry
+from routewright.gateway.dialects.messages_request import MessagesRequest
+from routewright.gateway.dialects.responses_request import ResponsesRequest
+from routewright.gateway.dialects.table import DIALECTS
+from routewright.gateway.settings import (
+    CoordinatorEntry,
+    KeyEntry,
+    LimitSettings,
+    SessionSettings,
+    Settings,
+    SharedEntry,
+    StoreEntry,
+    TelemetrySettings,
+)
 from routewright.outcomes import COLUMNS
 from routewright.outcomes.importers import IMPORTERS
 from routewright.policies.base import SUPPORTABLE
@@ -96,11 +108,13 @@ def test_what_a_policy_supports_has_its_row(name: str) -> None:
 
 
 SERVE = [
-    ("File", Settings, {"coordinators", "limits", "store", "shared", "keys"}),
+    ("File", Settings, {"coordinators", "limits", "sessions", "store", "shared", "telemetry", "keys"}),
     ("Coordinators", CoordinatorEntry, set()),
     ("Limits", LimitSettings, set()),
+    ("Sessions", SessionSettings, set()),
     ("Store", StoreEntry, {"options"}),
     ("Shared", SharedEntry, set()),
+    ("Telemetry", TelemetrySettings, set()),
     ("Keys", KeyEntry, set()),
     *((f"Store `{name}`", STORES.load(name).Config, set()) for name in STORES),
 ]
@@ -180,3 +194,16 @@ def test_every_record_is_listed() -> None:
         text = page(f"adr/{name}")
         for part in ("Status: ", "## Context", "## Decision", "## What we gave up"):
             assert part in text, f"{name}: {part}"
+
+
+@pytest.mark.parametrize(("name", "kind"), [("responses", ResponsesRequest), ("messages", MessagesRequest)])
+def test_every_field_of_a_dialect_has_its_row(name: str, kind: Any) -> None:
+    text = page("reference/dialects.md")
+    told = {field for cells in rows(section(text, name)) for field in cells[0].split(", ")} - {"field"}
+    assert told == set(kind.__struct_fields__)
+
+
+@pytest.mark.parametrize("name", DIALECTS)
+def test_every_dialect_has_its_section_and_path(name: str) -> None:
+    assert section(page("reference/dialects.md"), name)
+    assert f"`POST {DIALECTS.load(name).path}`" in page("guides/serving.md")

@@ -36,7 +36,8 @@ class Query:
 
     `task` is a label that recorded data has and live traffic mostly lacks; only what says so reads it. `messages` is
     the conversation in the form of the OpenAI chat API, where there is more of it than one text; `options` are fields
-    of such a request that go to the model untouched (tools, response_format, temperature, seed ...).
+    of such a request that go to the model untouched (tools, response_format, temperature, seed ...). `saved_usd` is what
+    models that still hold its beginning in their cache would charge less than is forecast, USD by model.
     """
 
     text: str
@@ -45,6 +46,7 @@ class Query:
     dataset: str = ""
     messages: tuple[Mapping[str, Any], ...] = ()
     options: Mapping[str, Any] = field(default_factory=dict)
+    saved_usd: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -211,6 +211,17 @@ def test_an_impossible_plan_is_refused(plan: Plan, says: str) -> None:
         play(Told(plan), scripted_pool(Scripted()))
 
 
+def test_what_is_no_decision_is_refused() -> None:
+    """Not asked for again for ever, as where the budget ran out while something was written."""
+
+    class Dumb(Told):
+        def decide(self, states: Sequence[State], rng: np.random.Generator) -> list[Wish]:
+            return [None]  # type: ignore[list-item]
+
+    with pytest.raises(EpisodeError, match="told gave a NoneType"):
+        play(Dumb(), scripted_pool(Scripted()))
+
+
 def test_calls_of_a_plan_wait_for_the_budget_that_others_hold() -> None:
     # Each may cost some 300 micro-dollars and does cost 20: two at once do not fit, one after the other they do.
     providers = [Scripted() for _ in range(3)]

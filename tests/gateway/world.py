@@ -20,6 +20,7 @@ from starlette.routing import Route
 
 from routewright.coordinator import Coordinator
 from routewright.gateway.app import app_of
+from routewright.gateway.connection import connections_of
 from routewright.gateway.job import Serving
 from routewright.gateway.keys import Keyring
 from routewright.gateway.records import Recorder
@@ -31,10 +32,12 @@ from routewright.stores.base import Store, build_store
 
 
 @contextmanager
-def listening(app: Any) -> Iterator[str]:
-    """The address of an ASGI application that is being served, and then ended in order."""
+def listening(app: Any, http: Any = "auto") -> Iterator[str]:
+    """The address of an ASGI application that is being served, and then ended in order. `http` is uvicorn's protocol."""
     listener = socket.create_server(("127.0.0.1", 0))
-    config = uvicorn.Config(app, log_level="error", access_log=False, lifespan="on", timeout_graceful_shutdown=5)
+    config = uvicorn.Config(
+        app, http=http, log_level="error", access_log=False, lifespan="on", timeout_graceful_shutdown=5
+    )
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
     thread.start()
@@ -167,6 +170,7 @@ def gateway(
     store: Store | None = None,
     recorder: Recorder | None = None,
     entries: Mapping[str, Mapping[str, Any]] | None = None,
+    telemetry: Any = None,
 ) -> Iterator[Running]:
     """Serve a pool. Coordinators are policies, by name or made; `values` are those of a serve file."""
     settings: Settings = check_settings({"pool": "unused", **(values or {})}, "the test")
@@ -183,8 +187,10 @@ def gateway(
         Keyring(settings.keys),
         recorder or Recorder(),
         limits=settings.limits,
+        sessions=settings.sessions,
     )
-    with listening(app_of(service, settings)) as url:
+    service.telemetry = telemetry
+    with listening(app_of(service, settings), connections_of(service)) as url:
         yield Running(service, url)
 
 

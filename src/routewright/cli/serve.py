@@ -20,13 +20,18 @@ def serve(
     """Serve a pool and its coordinators behind the OpenAI API."""
     from routewright.config import read_toml
     from routewright.errors import MissingExtra
-    from routewright.gateway.settings import check_settings
+    from routewright.gateway.settings import Settings, check_settings
 
-    values: dict[str, Any] = read_toml(config) if config is not None else {}
-    values.update({k: v for k, v in (("host", host), ("port", port)) if v is not None})
-    settings = check_settings(values, str(config) if config is not None else "the command line")
+    said = {k: v for k, v in (("host", host), ("port", port)) if v is not None}
+
+    def read() -> Settings:
+        """As the file is now; what the command line says stays said."""
+        values: dict[str, Any] = {**(read_toml(config) if config is not None else {}), **said}
+        return check_settings(values, str(config) if config is not None else "the command line")
+
+    settings = read()
     try:
         from routewright.gateway.server import serve as listen
     except ImportError as error:
         raise MissingExtra("`routewright serve`", str(error.name), "gateway") from error
-    listen(settings, config.parent if config is not None else Path())
+    listen(settings, config.parent if config is not None else Path(), read)

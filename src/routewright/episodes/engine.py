@@ -190,6 +190,8 @@ async def _decided(r: Run, state: State) -> Decision | None:
         if r.ledger.closed or len(r.state.steps) >= r.max_steps:
             return None
         wish = r.policy.parse(reply, published(r, replace(r.state, focus=state.focus)))
+    if not isinstance(wish, Decision):  # None would be asked for again for ever
+        raise EpisodeError(f"{r.policy.kind} gave a {type(wish).__name__}. Expected a Decision or a Generate.")
     return wish
 
 

@@ -11,8 +11,9 @@ import logging
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 from starlette.applications import Starlette
@@ -21,64 +22,78 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from routewright.config import Config, parse
-from routewright.coordinator import Coordinator, find
 from routewright.errors import ConfigError, StoreError
+from routewright.gateway import anthropic, openapi
 from routewright.gateway.dialects.table import DIALECTS
+from routewright.gateway.dialects.writing import openai_error
 from routewright.gateway.endpoint import Endpoint, body_of, headers_of, retry
 from routewright.gateway.faults import Fault, bad
-from routewright.gateway.job import Serving
-from routewright.gateway.keys import Key, Keyring
-from routewright.gateway.records import Recorder, redactor
+from routewright.gateway.keys import Key, credential
+from routewright.gateway.reload import reload_page
 from routewright.gateway.served import header
 from routewright.gateway.service import Service
-from routewright.gateway.settings import CoordinatorEntry, Settings
+from routewright.gateway.settings import Settings
+from routewright.gateway.setup import make_setup
 from routewright.gateway.shared import Shared
-from routewright.pools.pool import Pool, load_pool
 from routewright.stores.base import Feedback, Record, build_store
+
+if TYPE_CHECKING:
+    pass
 
 _log = logging.getLogger("routewright.gateway")
 _FEEDBACK_BYTES = 65536
 _HEX = set("0123456789abcdef")
 
 
-def lab() -> tuple[Pool, Coordinator]:
-    """The pool and the coordinator that ship with the package; `PoolError` or `RouterError` where they do not."""
-    from routewright.lab.coordinator import shipped
-    from routewright.lab.pool import lab_pool
-
-    return lab_pool(), shipped()
-
-
 def build_service(settings: Settings, base: Path) -> Service:
     """Everything but the network. Nothing is opened or called yet."""
-    coordinators: dict[str, Serving] = {}
-    if settings.pool:
-        pool = load_pool(base / settings.pool)
-    else:
-        pool, own = lab()
-        if not settings.coordinators:
-            coordinators["auto"] = Serving(own, CoordinatorEntry.model_construct())
-    for name, entry in settings.coordinators.items():
-        if entry.path and not (base / entry.path).is_dir():
-            raise ConfigError(f"coordinators.{name}.path = {entry.path!r} is no folder. Expected one of a training.")
-        made = find(str(base / entry.path)) if entry.path else find(entry.policy, entry.options)
-        coordinators[name] = Serving(made, entry)
+    shared = Shared(settings.shared) if settings.shared is not None else None
+    setup = make_setup(settings, base, shared=shared)
     options = dict(settings.store.options)
     if "path" in options:
         options["path"] = str(base / options["path"])
     store = build_store(settings.store.kind, options, settings.store.retain_days * 86400)
-    recorder = Recorder(settings.store.prompts, redactor(settings.store.redact))
-    shared = Shared(settings.shared) if settings.shared is not None else None
-    keyring, log = Keyring(settings.keys, shared), settings.log == "requests"
-    return Service(pool, coordinators, store, keyring, recorder, log, settings.limits, shared)
+    service = Service(
+        setup.pool,
+        setup.coordinators,
+        store,
+        setup.keyring,
+        setup.recorder,
+        setup.log_requests,
+        setup.limits,
+        setup.sessions,
+        setup.insecure,
+        shared,
+    )
+    if settings.telemetry.otlp:
+        from routewright.gateway.telemetry import Telemetry
+
+        service.telemetry = Telemetry(settings.telemetry)
+    return service
 
 
-def build_app(settings: Settings, base: Path = Path()) -> Starlette:
+def build_app(settings: Settings, base: Path = Path()) -> Gateway:
     """The application. Paths in the settings are relative to `base`."""
     return app_of(build_service(settings, base), settings)
 
 
-def app_of(service: Service, settings: Settings) -> Starlette:
+class Gateway:
+    """The ASGI application. Requests for answers go straight to their endpoint, all else through Starlette.
+
+    Starlette's routing and its two layers of error handling cost a tenth of what the gateway adds to a request.
+    """
+
+    def __init__(self, endpoints: Mapping[str, Endpoint], rest: Starlette) -> None:
+        self._endpoints, self.rest = endpoints, rest
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "http" and scope["method"] == "POST" and scope["path"] in self._endpoints:
+            await self._endpoints[scope["path"]](scope, receive, send)
+        else:
+            await self.rest(scope, receive, send)
+
+
+def app_of(service: Service, settings: Settings) -> Gateway:
     """The application of a service; the service is opened and closed with it."""
     pages = Pages(service)
 
@@ -92,24 +107,31 @@ def app_of(service: Service, settings: Settings) -> Starlette:
             pages.ready = False
             await service.aclose()
 
-    routes = [
-        Route(one.path, Endpoint(service, one, settings.limits), methods=["POST"])
-        for one in (DIALECTS.load(name)() for name in DIALECTS)
-    ]
+    dialects = [DIALECTS.load(name)() for name in DIALECTS]
+    endpoints = {one.path: Endpoint(service, one) for one in dialects}
+    routes = [Route(path, endpoint, methods=["POST"]) for path, endpoint in endpoints.items()]
     routes += [
+        Route("/v1/messages/count_tokens", anthropic.Counting(service, settings.limits).answer, methods=["POST"]),
         Route("/v1/models", pages.models),
         Route("/v1/models/{name:path}", pages.model),
         Route("/v1/traces/{trace_id}", pages.trace),
         Route("/v1/feedback", pages.feedback, methods=["POST"]),
+        Route("/v1/admin/reload", partial(reload_page, service), methods=["POST"]),
         Route("/healthz", pages.healthz),
         Route("/readyz", pages.readyz),
         Route("/metrics", pages.metrics),
+        Route("/openapi.json", openapi.page),
     ]
-    return Starlette(
+    if settings.page:
+        from routewright.gateway.page.views import Page
+
+        routes += Page(service, open_to_all=settings.insecure).routes
+    rest = Starlette(
         routes=routes,
         lifespan=lifespan,
         exception_handlers={Fault: _fault, StoreError: _store, 404: _no_route, 405: _no_route, Exception: _defect},
     )
+    return Gateway(endpoints, rest)
 
 
 class FeedbackBody(Config):
@@ -130,15 +152,17 @@ class Pages:
 
     async def models(self, request: Request) -> Response:
         """What may be asked."""
-        listed = [_model(name, kind) for name, kind in self._service.names(self._key(request))]
-        return _json({"object": "list", "data": listed})
+        names = self._service.names(self._key(request))
+        if anthropic.is_anthropic(request):
+            return _json(anthropic.models([name for name, _ in names]))
+        return _json({"object": "list", "data": [_model(name, kind) for name, kind in names]})
 
     async def model(self, request: Request) -> Response:
         """One of them."""
         wanted = request.path_params["name"]
         for name, kind in self._service.names(self._key(request)):
             if name == wanted:
-                return _json(_model(name, kind))
+                return _json(anthropic.model(name) if anthropic.is_anthropic(request) else _model(name, kind))
         raise Fault(404, f"No model is called {wanted[:80]!r} here. GET /v1/models lists them.", "model_not_found")
 
     async def trace(self, request: Request) -> Response:
@@ -171,23 +195,31 @@ class Pages:
         return _json({"status": "ok"})
 
     async def readyz(self, request: Request) -> Response:
-        """Requests can be served. A store in trouble is told, and stops nothing."""
-        store = self._service.store
-        told = {"status": "ready" if self.ready else "not ready", "store": "in trouble" if store.error else "ok"}
+        """Requests can be served. A store in trouble is told, and a coordinator on its fallback; they stop nothing."""
+        store, setup = self._service.store, self._service.setup
+        ready = self.ready and not self._service.leaving
+        status = "ready" if not setup.broken else "degraded"
+        if not ready:
+            status = "leaving" if self._service.leaving else "not ready"
+        told = {"status": status, "store": "in trouble" if store.error else "ok"}
         if self._service.shared is not None:
             told["shared"] = "in trouble" if self._service.shared.away else "ok"
-        return _json(told, 200 if self.ready else 503)
+        if setup.broken:
+            told["coordinators"] = f"{len(setup.broken)} of {len(setup.coordinators)} on the fallback"
+        return _json(told, 200 if ready else 503)
 
     async def metrics(self, request: Request) -> Response:
         """For Prometheus; admins only where there are keys."""
         if not self._key(request).is_admin:
             raise Fault(403, "Metrics are for keys with role = admin.", "forbidden")
         self._service.flush()
+        telemetry = self._service.telemetry
+        self._service.metrics.spans_lost.set(telemetry.lost if telemetry is not None else 0)
         text = self._service.metrics.text(self._service.store, self._service.endpoints)
         return Response(text, media_type="text/plain; version=0.0.4; charset=utf-8")
 
     def _key(self, request: Request) -> Key:
-        return self._service.keyring.find(request.headers.get("authorization", ""))
+        return self._service.keyring.find(credential(request.headers))
 
 
 def _json(value: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
@@ -228,14 +260,15 @@ def _feedback(body: bytes) -> FeedbackBody:
     return found
 
 
-def _error_body(fault: Fault) -> dict[str, Any]:
-    return {"error": {"message": fault.message, "type": fault.type, "param": fault.param, "code": fault.code}}
-
-
-async def _fault(_: Request, error: Exception) -> Response:
+async def _fault(request: Request, error: Exception) -> Response:
     assert isinstance(error, Fault)
     extra = {name.decode(): value.decode() for name, value in retry(error)}
-    return _json(_error_body(error), error.status, extra)
+    return _refused(request, error, extra)
+
+
+def _refused(request: Request, fault: Fault, headers: Mapping[str, str] | None = None) -> Response:
+    body = anthropic.error(fault) if anthropic.is_anthropic(request) else openai_error(fault)
+    return _json(body, fault.status, headers)
 
 
 async def _store(request: Request, error: Exception) -> Response:
@@ -246,10 +279,10 @@ async def _store(request: Request, error: Exception) -> Response:
 
 async def _no_route(request: Request, error: Exception) -> Response:
     status = getattr(error, "status_code", 404)
-    path = header("path", request.url.path)[1].decode()[:80]
+    path = header(b"path", request.url.path)[1].decode()[:80]
     said = f"{request.method} {path} is not served here." if status == 404 else f"{path} does not take this method."
-    return _json(_error_body(Fault(status, said, "no_route")), status)
+    return _refused(request, Fault(status, said, "no_route"), getattr(error, "headers", None))
 
 
-async def _defect(_: Request, error: Exception) -> Response:
-    return _json(_error_body(Fault(500, "The gateway failed. Its log says more.", "internal_error")), 500)
+async def _defect(request: Request, error: Exception) -> Response:
+    return _refused(request, Fault(500, "The gateway failed. Its log says more.", "internal_error"))

@@ -16,7 +16,37 @@ from routewright.gateway.faults import bad
 from routewright.types import Query
 
 HEADER = "x-routewright-"
-_FIELDS = ("value_usd", "budget_usd", "allow", "deny", "max_steps", "explain")
+SESSION = 128  # characters of a session's name at most
+# Options of client libraries and of proxies that say where a call goes, with which key, or what else is done with it. An
+# upstream that heeded them would be a way round ours.
+REFUSED = frozenset(
+    {
+        "api_base",
+        "api_key",
+        "api_type",
+        "api_version",
+        "azure_ad_token",
+        "azure_endpoint",
+        "base_url",
+        "client",
+        "custom_llm_provider",
+        "deployment_id",
+        "extra_body",
+        "extra_headers",
+        "extra_query",
+        "fallbacks",
+        "headers",
+        "hf_model_name",
+        "mock_response",
+        "model_list",
+        "num_retries",
+        "organization",
+        "proxies",
+        "proxy",
+        "ssl_verify",
+    }
+)
+_FIELDS = ("value_usd", "budget_usd", "allow", "deny", "max_steps", "explain", "session")
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,17 +59,22 @@ class Routing:
     deny: tuple[str, ...] = ()
     max_steps: int = MAX_STEPS
     explain: bool = False
+    session: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A request: the model or coordinator, the conversation, and how the answer is to come."""
+    """A request: the model or coordinator, the conversation, and how the answer is to come.
+
+    `echo` is what a dialect's answers repeat of their request.
+    """
 
     model: str
     query: Query
     routing: Routing
     stream: bool = False
     include_usage: bool = False
+    echo: Mapping[str, Any] | None = None
 
     @property
     def needs(self) -> frozenset[str]:
@@ -78,6 +113,7 @@ def routing_of(body: Any, headers: Mapping[str, str]) -> Routing:
         _names(given, "deny"),
         _steps(given),
         _flag(given, "explain"),
+        _session(given),
     )
 
 
@@ -89,6 +125,8 @@ def _of_header(name: str, text: str) -> Any:
         return [part.strip() for part in text.split(",") if part.strip()]
     if name == "explain":
         return {"true": True, "1": True, "false": False, "0": False}.get(text.strip().lower(), text)
+    if name == "session":
+        return text
     try:
         return int(text) if name == "max_steps" else float(text)
     except ValueError:
@@ -99,9 +137,10 @@ def _usd(given: Mapping[str, Any], name: str) -> float | None:
     value = given.get(name)
     if value is None:
         return None
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value) or value < 0:
+    amount = float(value) if isinstance(value, float) or (type(value) is int and value < 2**64) else math.nan
+    if not math.isfinite(amount) or amount < 0:
         raise bad(f"routing.{name} is no amount. Expected a number of USD, 0 or more.", f"routing.{name}")
-    return float(value)
+    return amount
 
 
 def _names(given: Mapping[str, Any], name: str) -> tuple[str, ...]:
@@ -127,3 +166,16 @@ def _flag(given: Mapping[str, Any], name: str) -> bool:
     if value is not None and not isinstance(value, bool):
         raise bad(f"routing.{name} is neither true nor false.", f"routing.{name}")
     return bool(value)
+
+
+def _session(given: Mapping[str, Any]) -> str:
+    """Printable ASCII without blanks, so that it can stand in any header, log or label."""
+    value = given.get("session")
+    if value is None:
+        return ""
+    if not isinstance(value, str) or not 1 <= len(value) <= SESSION or not all("!" <= c <= "~" for c in value):
+        raise bad(
+            f"routing.session is no name of a session. Expected 1 to {SESSION} printable ASCII characters, no blanks.",
+            "routing.session",
+        )
+    return value

@@ -7,6 +7,7 @@ answer. While the answer is made the connection is watched: a client that goes a
 from __future__ import annotations
 
 import asyncio
+import logging
 import math
 import os
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
@@ -14,12 +15,13 @@ from typing import Any, TypeAlias
 
 from routewright.gateway.asked import HEADER, Asked
 from routewright.gateway.dialects.base import Dialect, Frames
-from routewright.gateway.faults import Fault
-from routewright.gateway.keys import Key
+from routewright.gateway.faults import Fault, where_of
+from routewright.gateway.keys import Key, credential
 from routewright.gateway.served import Served, header
 from routewright.gateway.service import CLIENT_GONE, Service
 from routewright.gateway.settings import LimitSettings
 from routewright.gateway.streaming import Live
+from routewright.pools.deadline import Deadline
 
 Message: TypeAlias = MutableMapping[str, Any]
 Receive: TypeAlias = Callable[[], Awaitable[Message]]
@@ -27,6 +29,8 @@ Send: TypeAlias = Callable[[Message], Awaitable[None]]
 Headers: TypeAlias = list[tuple[bytes, bytes]]
 
 _BEAT_S = 15.0  # between comments that keep an idle stream open
+_TRACE = HEADER.encode() + b"trace-id"
+_log = logging.getLogger("routewright.gateway")
 _JSON = (b"content-type", b"application/json")
 _SSE: Headers = [
     (b"content-type", b"text/event-stream; charset=utf-8"),
@@ -38,13 +42,19 @@ _SSE: Headers = [
 class Endpoint:
     """An ASGI application for the path of one dialect."""
 
-    def __init__(self, service: Service, dialect: Dialect, limits: LimitSettings) -> None:
-        self._service, self._dialect, self._limits = service, dialect, limits
+    def __init__(self, service: Service, dialect: Dialect) -> None:
+        self._service, self._dialect = service, dialect
         self.in_flight = 0
+
+    @property
+    def _limits(self) -> LimitSettings:
+        """As they are now: a reload may change them."""
+        return self._service.limits
 
     async def __call__(self, scope: Mapping[str, Any], receive: Receive, send: Send) -> None:
         trace_id = os.urandom(16).hex()
-        named = [header("x-request-id", trace_id), header(HEADER + "trace-id", trace_id)]
+        number = trace_id.encode()
+        named = [(b"x-request-id", number), (_TRACE, number), *self._dialect.headers(trace_id)]
         try:
             if self.in_flight >= self._limits.in_flight:
                 raise Fault(429, "Too many requests are being served. Come again in a second.", "busy", None, 1.0)
@@ -52,6 +62,8 @@ class Endpoint:
             self._service.metrics.in_flight.inc()
             try:
                 asked, key = await self._read(scope, receive)
+                if self._service.telemetry is not None:
+                    self._service.telemetry.began(trace_id, scope)
                 if asked.stream:
                     await self._stream(asked, key, trace_id, named, receive, send)
                 else:
@@ -60,12 +72,17 @@ class Endpoint:
                 self.in_flight -= 1
                 self._service.metrics.in_flight.dec()
         except Fault as fault:
-            await self._refuse(fault, named, send)
+            await self._refuse(fault, trace_id, named, send)
+        except Exception as error:
+            _log.error("request %s failed: %s", trace_id, where_of(error))
+            # Raises if the answer has begun: then the server closes the connection.
+            failed = Fault(500, "The gateway failed. Its log says more.", "internal_error")
+            await self._refuse(failed, trace_id, named, send)
 
     async def _read(self, scope: Mapping[str, Any], receive: Receive) -> tuple[Asked, Key]:
         try:
             headers = headers_of(scope)
-            key = self._service.keyring.find(headers.get("authorization", ""))
+            key = self._service.keyring.find(credential(headers))
             body = await body_of(headers, receive, self._limits.body_bytes, self._limits.body_s)
             asked = self._dialect.read(body, headers, self._limits.messages)
             self._service.check(asked, key)
@@ -79,7 +96,7 @@ class Endpoint:
     async def _whole(self, asked: Asked, key: Key, trace_id: str, named: Headers, receive: Receive, send: Send) -> None:
         task = asyncio.current_task()
         assert task is not None
-        watch = asyncio.ensure_future(gone(receive))
+        watch = task.get_loop().create_task(gone(receive))
         watch.add_done_callback(lambda ended: None if ended.cancelled() else task.cancel())
         try:
             served = await self._service.answer(asked, key, trace_id)
@@ -131,10 +148,10 @@ class Endpoint:
                 raise
             return live.frames.fault(fault)
 
-    async def _refuse(self, fault: Fault, named: Headers, send: Send) -> None:
+    async def _refuse(self, fault: Fault, trace_id: str, named: Headers, send: Send) -> None:
         if fault.status == CLIENT_GONE:
             return
-        await answer(send, fault.status, self._dialect.error(fault), [*named, *retry(fault)])
+        await answer(send, fault.status, self._dialect.error(fault, trace_id), [*named, *retry(fault)])
 
 
 async def _waited(live: Live) -> bytes:
@@ -160,7 +177,7 @@ async def body_of(headers: Mapping[str, str], receive: Receive, most: int, wait_
         raise too_long
     parts, size = [], 0
     try:
-        async with asyncio.timeout(wait_s):
+        with Deadline(wait_s):
             while True:
                 message = await receive()
                 if message["type"] == "http.disconnect":
@@ -202,4 +219,4 @@ def retry(fault: Fault) -> Headers:
     """When to come again, in whole seconds, as the header has it."""
     if fault.retry_after_s is None:
         return []
-    return [header("retry-after", str(max(1, math.ceil(fault.retry_after_s))))]
+    return [header(b"retry-after", str(max(1, math.ceil(fault.retry_after_s))))]

@@ -5,6 +5,9 @@ Not here: the form on the wire, which is the dialect's. No message holds a key o
 
 from __future__ import annotations
 
+import traceback
+from pathlib import Path
+
 from routewright.errors import BudgetExceeded, PoolError, RoutewrightError, UnknownName
 from routewright.types import Reply
 
@@ -71,3 +74,16 @@ def fault_of_reply(reply: Reply | None) -> Fault:
         return Fault(last.status, said, "upstream_refused")
     status = _STATUS.get(last.kind, 502)
     return Fault(status, said, f"upstream_{last.kind}", retry_after_s=1.0 if status in (429, 503) else None)
+
+
+def where_of(error: BaseException) -> str:
+    """An exception for the log, on one line: its type and where it came from. Its message may quote the request."""
+    frames = traceback.extract_tb(error.__traceback__)[-4:]
+    return " < ".join(
+        [type(error).__name__, *(f"{Path(f.filename).name}:{f.lineno} {f.name}" for f in reversed(frames))]
+    )
+
+
+def in_line(text: str) -> str:
+    """A name as it may stand in a line of the log: what could begin another line, or move a cursor, is a question mark."""
+    return text if text.isprintable() else "".join(c if c.isprintable() else "?" for c in text)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -56,13 +56,24 @@ class Keyring:
     def keys(self) -> list[Key]:
         return [key for _, key in self._keys]
 
+    def inherit(self, old: Keyring) -> None:
+        """Let keys that were there before, by their names, go on from what they have used."""
+        before = {key.name: key.quota for key in old.keys}
+        for key in self.keys:
+            if key.name in before:
+                key.quota.inherit(before[key.name])
+
     def find(self, authorization: str) -> Key:
         """The key of an `Authorization` header; a `Fault` of status 401 where there is none that fits."""
         if self._anonymous is not None:
             return self._anonymous
         scheme, _, presented = authorization.partition(" ")
         if scheme.lower() != "bearer" or not presented.strip():
-            raise Fault(401, "No API key was sent. Expected the header `Authorization: Bearer KEY`.", "invalid_api_key")
+            raise Fault(
+                401,
+                "No API key was sent. Expected the header `Authorization: Bearer KEY`, or `x-api-key: KEY`.",
+                "invalid_api_key",
+            )
         digest = hashlib.sha256(presented.strip().encode("utf-8", "surrogateescape")).digest()
         found: Key | None = None
         for kept, key in self._keys:  # all of them, so that the time tells nothing
@@ -71,6 +82,14 @@ class Keyring:
         if found is None:
             raise Fault(401, "This API key is not known here. Check it, or ask for a new one.", "invalid_api_key")
         return found
+
+
+def credential(headers: Mapping[str, str]) -> str:
+    """The `Authorization` header, or what Anthropic's clients send instead: `x-api-key`."""
+    said = headers.get("authorization", "")
+    if not said and (key := headers.get("x-api-key", "")):
+        return f"Bearer {key}"
+    return said
 
 
 def _digest_of(entry: KeyEntry) -> bytes:

@@ -54,6 +54,11 @@ class Bucket:
         if self.limit:
             self.level -= amount
 
+    def retune(self, limit: int, now: float) -> None:
+        """Another limit; what was used of the old one stays used."""
+        used = self.limit - self.look(now) if self.limit else 0.0
+        self.limit, self.level, self._at = limit, limit - used, now
+
 
 @dataclass(frozen=True, slots=True)
 class Period:
@@ -63,6 +68,13 @@ class Period:
     since: float
     until: float
     usd: float
+
+
+@dataclass(slots=True)
+class _Spending:
+    """Whether the store could not tell yet what was spent. One for all quotas that go on from one another."""
+
+    unknown: bool = False
 
 
 class Quota:
@@ -76,16 +88,38 @@ class Quota:
         self._name = entry.name if entry else ""
         self._shared = shared
         self._rate = shared.rate(self._name, self.requests.limit, self.tokens.limit) if shared is not None else None
-        self._unknown = False  # what was spent, while the store can not tell
+        self._spending = _Spending()
         self._ledgers: dict[str, Ledger] = {}
         self._current: list[Period] = []
+
+    @property
+    def budgets(self) -> frozenset[str]:
+        """Which budgets there are: day, month."""
+        return frozenset(n for n, usd in (("day", self._day_usd), ("month", self._month_usd)) if usd is not None)
+
+    def inherit(self, old: Quota) -> None:
+        """Go on from what was used under other limits. Requests that began under those go on using it too.
+
+        What gateways share is kept by the key's name, and is the same for both.
+        """
+        self._spending = old._spending
+        if self._shared is not None:
+            return
+        now = time.monotonic()
+        for mine, its in ((self.requests, old.requests), (self.tokens, old.tokens)):
+            its.retune(mine.limit, now)
+        self.requests, self.tokens = old.requests, old.tokens
+        self.ledgers()
+        for name in self._ledgers.keys() & old._ledgers.keys():
+            old._ledgers[name].cap = self._ledgers[name].cap
+            self._ledgers[name] = old._ledgers[name]
 
     def admit(self, now: float | None = None) -> Awaitable[None] | None:
         """Let a request in, or raise a `Fault`: 429 by rate, 503 while spending is not known.
 
         None where that was decided at once; else it is decided when awaited.
         """
-        if self._unknown:
+        if self._spending.unknown:
             raise _not_known()
         if self._rate is not None:
             return self._rate.admit()
@@ -164,12 +198,12 @@ class Quota:
         """
         if self._shared is not None:
             return
-        self._unknown = True
+        self._spending.unknown = True
         now = time.time()
         spent = [pico(await store.spent_usd(self._name, period.since)) for period in self.periods(now)]
         for ledger, amount in zip(self.ledgers(now), spent, strict=True):
             ledger.spent += amount
-        self._unknown = False
+        self._spending.unknown = False
 
 
 async def recall(quotas: Sequence[Quota], store: Store) -> asyncio.Task[None] | None:

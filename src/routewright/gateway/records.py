@@ -17,7 +17,7 @@ from routewright.episodes.trace import to_lines
 from routewright.errors import ConfigError
 from routewright.gateway.served import Served
 from routewright.stores.base import Record
-from routewright.types import Attempt, Call, Decision, Episode, Generate, Plan, Query, Step, Think
+from routewright.types import Attempt, Call, Decision, Episode, Generate, Plan, Query, Reply, Step, Think
 
 Redact: TypeAlias = Callable[[str], str]
 _NUMBERS = ("temperature", "top_p", "max_tokens", "max_completion_tokens", "seed", "n", "logprobs", "top_logprobs")
@@ -46,7 +46,9 @@ class Recorder:
     def __init__(self, texts: bool = False, redact: Redact = str) -> None:
         self.texts, self._redact = texts, redact
 
-    def record(self, served: Served, key: str, status: int, streamed: bool) -> Record:
+    def record(
+        self, served: Served, key: str, status: int, streamed: bool, baseline_usd: float | None = None
+    ) -> Record:
         """The record of a request that has ended, one way or another."""
         episode, reply, usage = served.episode, served.reply, served.usage
         keep = self._kept if self.texts else _nothing
@@ -72,6 +74,7 @@ class Recorder:
             tokens_out=usage.tokens_out,
             estimated=usage.estimated,
             calls=len(served.replies),
+            baseline_usd=baseline_usd,
             query=slim.query.text if self.texts else None,
             response=slim.answer if self.texts else None,
             trace=b"\n".join(to_lines(slim)),
@@ -90,9 +93,22 @@ class Recorder:
             return ""
 
     def _slim(self, episode: Episode, keep: Redact) -> Episode:
-        query = Query(keep(episode.query.text), options=_numbers(episode.query.options))
-        return replace(
-            episode, query=query, answer=keep(episode.answer), steps=tuple(_step(s, keep) for s in episode.steps)
+        e = episode  # every field by hand here and below: `dataclasses.replace` costs four times as much
+        query = Query(keep(e.query.text), options=_numbers(e.query.options), saved_usd=e.query.saved_usd)
+        return Episode(
+            query,
+            tuple([_step(s, keep) for s in e.steps]),
+            keep(e.answer),
+            e.quality,
+            e.cost_usd,
+            e.latency_s,
+            e.value_usd,
+            e.budget_usd,
+            e.chosen,
+            e.stopped,
+            e.overrun_usd,
+            e.trace_id,
+            e.ending,
         )
 
 
@@ -101,7 +117,7 @@ def _nothing(_: str) -> str:
 
 
 def _numbers(options: Mapping[str, Any]) -> dict[str, Any]:
-    return {k: options[k] for k in _NUMBERS if isinstance(options.get(k), (int, float))}
+    return {k: v for k, v in options.items() if isinstance(v, (int, float)) and k in _NUMBERS}
 
 
 def _step(step: Step, keep: Redact) -> Step:
@@ -111,17 +127,29 @@ def _step(step: Step, keep: Redact) -> Step:
     elif isinstance(wish, Decision):
         action = wish.action
         if isinstance(action, Call):
-            action = _call(action, keep)
+            if action.prompt is not None:
+                wish = replace(wish, action=_call(action, keep))
         elif isinstance(action, Plan):
-            action = Plan(tuple(_call(c, keep) for c in action.calls))
+            wish = replace(wish, action=Plan(tuple(_call(c, keep) for c in action.calls)))
         elif isinstance(action, Think):
-            action = Think(keep(action.text))
-        wish = replace(wish, action=action)
+            wish = replace(wish, action=Think(keep(action.text)))
     if reply is not None:
-        error = None if reply.error is None else keep(reply.error) or "failed"
-        attempts = tuple(_attempt(a, keep) for a in reply.attempts)
-        reply = replace(reply, text=keep(reply.text), message=None, error=error, attempts=attempts, key=None)
-    return replace(step, decision=wish, reply=reply)
+        r = reply
+        reply = Reply(
+            keep(r.text),
+            r.model,
+            r.usage,
+            r.cost_usd,
+            r.latency_s,
+            None if r.error is None else keep(r.error) or "failed",
+            r.finish,
+            None,
+            tuple([_attempt(a, keep) for a in r.attempts]),
+            r.overrun_usd,
+            r.cached,
+            r.first_token_s,
+        )
+    return Step(wish, reply, step.node)
 
 
 def _call(call: Call, keep: Redact) -> Call:

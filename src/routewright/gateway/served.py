@@ -14,13 +14,17 @@ from typing import Any
 from routewright.gateway.asked import HEADER, Asked
 from routewright.types import Answer, Call, Decision, Episode, Generate, Plan, Reply, Step, Usage
 
+_MODEL, _MODELS, _COST, _LATENCY, _PROBABILITY, _FALLBACK = (
+    (HEADER + name).encode() for name in ("model", "models", "cost-usd", "latency-s", "probability", "fallback")
+)
+
 
 @dataclass(frozen=True)
 class Served:
     """One request that was answered, or that failed or was given up: `episode` has what was done.
 
     `fallback` says why the coordinator's own policy did not serve it, empty where it did. `streamed_s` is the time to the
-    first token sent to the client, seconds.
+    first token sent to the client, seconds. `session` is what a request of one is told about it.
     """
 
     asked: Asked
@@ -29,6 +33,7 @@ class Served:
     episode: Episode
     fallback: str = ""
     first_token_s: float | None = None
+    session: Mapping[str, Any] | None = None
 
     @cached_property
     def replies(self) -> list[Reply]:
@@ -99,6 +104,8 @@ class Served:
         }
         if self.fallback:
             told["fallback"] = self.fallback
+        if self.session is not None:
+            told["session"] = self.session
         if self.asked.routing.explain:
             told["steps"] = [explained(step) for step in episode.steps]
         return told
@@ -106,22 +113,23 @@ class Served:
     def headers(self) -> list[tuple[bytes, bytes]]:
         """The same in short, for whoever does not read bodies. Names of a pool may hold what no header may."""
         reply, probability = self.reply, self.probability
-        told: Mapping[str, str | None] = {
-            "model": reply.model if reply is not None else None,
-            "models": ",".join(self.models),
-            "cost-usd": f"{self.episode.cost_usd:.9g}",
-            "latency-s": f"{self.episode.latency_s:.6f}",
-            "probability": None if probability is None else f"{probability:.6g}",
-            "fallback": self.fallback or None,
-        }
-        return [header(HEADER + name, value) for name, value in told.items() if value]
+        told = [(_COST, b"%.9g" % self.episode.cost_usd), (_LATENCY, b"%.6f" % self.episode.latency_s)]
+        if reply is not None:
+            told.append(header(_MODEL, reply.model))
+        if self.models:
+            told.append(header(_MODELS, ",".join(self.models)))
+        if probability is not None:
+            told.append((_PROBABILITY, b"%.6g" % probability))
+        if self.fallback:
+            told.append(header(_FALLBACK, self.fallback))
+        return told
 
 
-def header(name: str, value: str) -> tuple[bytes, bytes]:
+def header(name: bytes, value: str) -> tuple[bytes, bytes]:
     """A header of printable ASCII: anything else becomes a question mark, so that nothing can be slipped in."""
     if len(value) <= 512 and value.isascii() and value.isprintable():
-        return name.encode(), value.encode()
-    return name.encode(), "".join(c if " " <= c <= "~" else "?" for c in value[:512]).encode("ascii")
+        return name, value.encode()
+    return name, "".join(c if " " <= c <= "~" else "?" for c in value[:512]).encode("ascii")
 
 
 def explained(step: Step) -> dict[str, Any]:

@@ -15,6 +15,7 @@ Not here: doing anything with it. Paths are relative to the file.
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -43,7 +44,13 @@ class CoordinatorEntry(Config):
     )
     budget_usd: float | None = Field(None, gt=0, description="the most a request may cost where it says nothing, USD")
     fallback: str = Field(
-        "", description="model asked where the policy can not serve; empty: one call, chosen as usual"
+        "",
+        description="model asked where the policy can not serve, its files can not be read among it; empty: one call, "
+        "chosen as usual",
+    )
+    report: str = Field("", description="report.json of `routewright evaluate`, whose frontier the page shows")
+    baseline: str = Field(
+        "", description="model that savings are told against; empty: the best single model of the training, if any"
     )
 
     @model_validator(mode="after")
@@ -64,10 +71,29 @@ class LimitSettings(Config):
     in_flight: int = Field(1024, ge=1, description="requests at once; above, 429 with Retry-After")
     request_s: float = Field(600.0, gt=0, description="longest a request may take, seconds")
     prepare_s: float = Field(5.0, gt=0, description="longest a slow encoder may read a request, else one call, seconds")
+    decide_s: float = Field(1.0, gt=0, description="longest a policy may take to decide, else one call, seconds")
     unread_bytes: int = Field(
         4 * 2**20, ge=1024, description="most bytes a slow reader may leave; above, it is cut off"
     )
-    drain_s: float = Field(120.0, ge=0, description="how long running requests may go on after SIGTERM, seconds")
+    unread_s: float = Field(30.0, gt=0, description="longest a client may not read what is sent to it, seconds")
+    headers_s: float = Field(10.0, gt=0, description="longest wait for a whole head of a request, seconds")
+    header_bytes: int = Field(65536, ge=1024, description="longest head of a request, bytes")
+    header_lines: int = Field(128, ge=8, description="most header lines of a request")
+    idle_s: float = Field(75.0, gt=0, description="longest a connection may wait for its next request, seconds")
+    drain_notice_s: float = Field(
+        0.5, ge=0, description="after SIGTERM, how long requests are still taken while readyz says 503, seconds"
+    )
+    drain_s: float = Field(120.0, ge=0, description="and how long running ones may go on after that, seconds")
+
+
+class SessionSettings(Config):
+    """What is remembered of conversations, in this process."""
+
+    warm_s: float = Field(
+        300.0, ge=0, description="how long an upstream is taken to keep a prompt in its cache, seconds"
+    )
+    most: int = Field(10_000, ge=1, description="sessions remembered; the one asked longest ago makes room")
+    margin_usd: float = Field(0.0, ge=0, description="what switching the model must gain beyond that, USD a request")
 
 
 class StoreEntry(Config):
@@ -78,6 +104,21 @@ class StoreEntry(Config):
     redact: str = Field("", description="module:function, text to text, run on every kept text")
     retain_days: float = Field(0.0, ge=0, description="older records are deleted; 0: kept for ever")
     options: dict[str, Any] = Field({}, description="the kind's own options, as in [store] path = ...")
+
+
+class TelemetrySettings(Config):
+    """Where traces go."""
+
+    otlp: str = Field(
+        "", pattern="^(https?://.+)?$", description="address of an OpenTelemetry collector, OTLP over HTTP; empty: none"
+    )
+    service: str = Field("routewright", min_length=1, description="name of this service in its traces")
+    sample: float = Field(
+        1.0, ge=0, le=1, description="share of the traces that begin here; others as their client says"
+    )
+    queue: int = Field(
+        4096, ge=1, description="requests that may wait to be told of; above, they are left out and counted"
+    )
 
 
 class KeyEntry(Config):
@@ -135,11 +176,15 @@ class Settings(Config):
         {}, description="by name; with the lab's pool and none named, its own as auto"
     )
     limits: LimitSettings = LimitSettings()
+    sessions: SessionSettings = SessionSettings()
     store: StoreEntry = StoreEntry()
     shared: SharedEntry | None = Field(None, description="what several gateways share; none: this one is alone")
+    telemetry: TelemetrySettings = TelemetrySettings()
     keys: tuple[KeyEntry, ...] = Field((), description="none: everybody who can connect is an admin")
     insecure: bool = Field(False, description="allow an address beyond this machine without keys")
     log: Literal["requests", "errors"] = Field("requests", description="a line for every request, or for failures")
+    log_format: Literal["text", "json"] = Field("text", description="lines for people, or a JSON object a line")
+    page: bool = Field(True, description="the web page at /; for admins, where there are keys")
 
     @field_validator("coordinators")
     @classmethod
@@ -180,8 +225,11 @@ class Settings(Config):
 
 
 def is_loopback(host: str) -> bool:
-    """Whether only this machine can reach an address."""
-    return host in ("localhost", "::1") or host.startswith("127.")
+    """Whether only this machine can reach an address. A name may lead anywhere, one that begins with 127. as well."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host.lower() == "localhost"
 
 
 def check_settings(values: Mapping[str, Any], where: str) -> Settings:

@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 
 from routewright.config import Config, parse
 from routewright.encoders.base import Arrays, Meta
-from routewright.errors import EpisodeError
+from routewright.errors import EpisodeError, RouterError
 from routewright.outcomes.dense import Outcomes
 from routewright.policies.observe import LAST, VOTE, Observation, facts_of, observe
 from routewright.policies.table import POLICIES
@@ -187,13 +187,17 @@ class Forecaster:
         self._lock = threading.Lock()
 
     def forecast(self, queries: Sequence[Query]) -> Forecast:
-        """[B, M] in the order of the router's models."""
+        """[B, M] in the order of the router's models; costs less what a query's conversation saves (`Query.saved_usd`)."""
         keys = [_key(q.text) for q in queries]
         with self._lock:
             known = {key: self._kept[key] for key in keys if key in self._kept}
         new = {key: q for key, q in zip(keys, queries, strict=True) if key not in known}
         if new:
             made = self.router.forecast(list(new.values()))
+            if not (np.isfinite(made.quality).all() and np.isfinite(made.cost_usd).all()):
+                raise RouterError(
+                    "The scorer forecasts what is no number. Expected finite ones; train the router again."
+                )
             allowed = np.ones(made.quality.shape, dtype=bool) if made.allowed is None else made.allowed
             for i, key in enumerate(new):
                 known[key] = (made.quality[i], made.quality_std[i], made.cost_usd[i], allowed[i])
@@ -207,6 +211,10 @@ class Forecaster:
         quality: Floats = np.stack([row[0] for row in rows])
         std: Floats = np.stack([row[1] for row in rows])
         cost: Floats = np.stack([row[2] for row in rows])
+        for i, query in enumerate(queries):
+            for model, usd in query.saved_usd.items():  # a cost below zero is fine: only differences decide
+                if model in self.router.models:
+                    cost[i, self.router.models.index(model)] -= usd
         may: Bools = np.stack([row[3] for row in rows])
         return Forecast(self.router.models, quality, std, cost, None, None if may.all() else may)
 

@@ -119,7 +119,8 @@ class Decompose(Policy):
         failed = {s.reply.model for s in state.steps if s.reply is not None and s.reply.error is not None}
         fresh = [n for n in names if n not in failed] or list(names)
         if self.forecaster is not None:
-            forecast = self.forecaster.forecast([Query(text)])
+            asked = state.query if text == state.query.text else Query(text)  # the whole knows what a cache saves
+            forecast = self.forecaster.forecast([asked])
             known = [n for n in fresh if n in forecast.models]
             if known:
                 at = {n: i for i, n in enumerate(forecast.models)}

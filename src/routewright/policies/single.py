@@ -75,7 +75,9 @@ class Single(ArrayPolicy):
         if forecast.allowed is not None:
             open_to = [n for n in open_to if forecast.allowed[0, at[n]]] or open_to
         best = min(open_to, key=lambda n: (cost[at[n]] - state.value_usd * quality[at[n]], cost[at[n]], at[n]))
-        why = f"forecast quality {quality[at[best]]:.3f} at {cost[at[best]]:.3g} USD{again}"
+        saved = state.query.saved_usd.get(best)
+        less = f", {saved:.3g} USD less for staying" if saved else ""
+        why = f"forecast quality {quality[at[best]]:.3f} at {cost[at[best]]:.3g} USD{less}{again}"
         return Decision(Call(best, final=True), tuple(open_to), 1.0, why)
 
     def act(self, obs: Observation, forecast: Forecast | None, rng: np.random.Generator) -> tuple[Ints, Floats]:

@@ -32,6 +32,7 @@ from routewright.pools.bounds import (
     worst_pico,
 )
 from routewright.pools.budget import PICO, Hold, Ledger, pico
+from routewright.pools.deadline import Deadline
 from routewright.pools.providers.base import Ask, Completion, Delta
 from routewright.types import Attempt, Query, Reply, Usage
 
@@ -261,7 +262,7 @@ async def _ask(run: _Running, member: Member, priced: Priced) -> Completion:
     """One attempt within the endpoint's deadline, streamed or whole, hedged if so configured."""
     endpoint = member.endpoint
     try:
-        async with asyncio.timeout(endpoint.calls.deadline_s):
+        with Deadline(endpoint.calls.deadline_s):
             if run.on_delta is not None:
                 return await _streamed(run, endpoint.provider.stream(priced.ask), run.on_delta)
             if endpoint.calls.hedge_s:

@@ -53,6 +53,13 @@ class Breaker:
         if self.failures and self.in_a_row >= self.failures:
             self.open_until = time.monotonic() + self.cooldown_s
 
+    @property
+    def state(self) -> str:
+        """closed, open, or half-open: the next call may try, or one is trying."""
+        if not self.failures or self.in_a_row < self.failures:
+            return "closed"
+        return "half-open" if self._probing or self.open_until <= time.monotonic() else "open"
+
     def given_up(self, probe: bool = False) -> None:
         if probe:
             self._probing = False

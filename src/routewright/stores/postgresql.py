@@ -179,26 +179,12 @@ class PostgreSQL(Written):
             raise StoreError(f"The store {self._named} can not be read ({_said(error)}).") from None
 
     async def recent(self, limit: int, before: float = math.inf) -> list[Record]:
-        rows = await asyncio.to_thread(self._read, lambda db: self._tables.recent(db, limit, before))
+        rows = await self._beside(lambda db: self._tables.recent(db, limit, before))
         return [listed_of(row) for row in rows]
 
     async def over_time(self, since: float, until: float, bucket_s: float) -> Summary:
-        found, times = await asyncio.to_thread(
-            self._read, lambda db: self._tables.over_time(db, since, until, bucket_s)
-        )
+        found, times = await self._beside(lambda db: self._tables.over_time(db, since, until, bucket_s))
         return summary_of_rows(found, times, since, until, bucket_s)
-
-    def _read(self, do: Callable[[Connection], Any]) -> Any:
-        """Read with a connection of its own, beside the writer; bounded by the session's `statement_timeout`."""
-        from sqlalchemy.exc import SQLAlchemyError
-
-        if self._thread is None or self._engine is None:
-            raise StoreError(f"The store {self._named} is not open. Expected `await store.open()` first.")
-        try:
-            with self._engine.connect() as db:
-                return do(db)
-        except SQLAlchemyError as error:
-            raise StoreError(f"The store {self._named} can not be read ({_said(error)}).") from None
 
     @property
     def _tables(self) -> Schema:

@@ -5,9 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
-import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from routewright.gateway.asked import Asked, Routing
@@ -16,8 +15,8 @@ from routewright.gateway.dialects.table import DIALECTS
 from routewright.gateway.faults import Fault
 from routewright.gateway.served import Served
 from routewright.pools.providers.base import Delta
-from routewright.pools.providers.sse import Events
 from routewright.types import Call, Decision, Episode, Query, Reply, Step, Usage
+from tests.gateway.dialects.streams import events, routing_of, text_of
 
 NAMES = list(DIALECTS)
 VALUES = st.recursive(
@@ -51,6 +50,7 @@ def served(text: str = "one two") -> Served:
 
 
 @pytest.mark.parametrize("name", NAMES)
+@settings(deadline=None)
 @given(body=st.binary(max_size=64) | VALUES.map(lambda v: json.dumps(v).encode()))
 def test_bytes_that_are_no_request_are_refused(name: str, body: bytes) -> None:
     with pytest.raises(Fault) as caught:
@@ -59,6 +59,7 @@ def test_bytes_that_are_no_request_are_refused(name: str, body: bytes) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
+@settings(deadline=None)
 @given(fields=st.dictionaries(st.sampled_from(FIELDS), VALUES), message=VALUES)
 def test_any_object_is_a_request_or_a_fault(name: str, fields: dict[str, Any], message: Any) -> None:
     body = {"model": "auto", "messages": [{"role": "user", "content": "hi"}, message], **fields}
@@ -85,12 +86,8 @@ def test_errors_and_answers_are_json(name: str) -> None:
     assert body["routing"]["trace_id"] == "0" * 32
 
 
-def events(data: bytes) -> list[Any]:
-    parser = Events()
-    return [e if e == b"[DONE]" else msgspec.json.decode(e) for e in [*parser.feed(data), *parser.end()]]
-
-
 @pytest.mark.parametrize("name", NAMES)
+@settings(deadline=None)
 @given(pieces=st.lists(st.text(max_size=12), max_size=6), streamed=st.integers(0, 6))
 def test_a_stream_holds_the_whole_answer_however_much_of_it_was_streamed(
     name: str, pieces: list[str], streamed: int
@@ -101,19 +98,8 @@ def test_a_stream_holds_the_whole_answer_however_much_of_it_was_streamed(
     data = b"".join(frames.delta(Delta(piece)) for piece in pieces[:streamed])
     assert frames.began == bool(pieces[:streamed])
     data += Frames.comment("a line\nof two") + frames.end(one)
-    assert "".join(texts(events(data))) == "".join(pieces)
-    assert any("routing" in e for e in events(data) if isinstance(e, dict))
-
-
-def texts(found: list[Any]) -> list[str]:
-    """The pieces of text in a stream's events, in the form of any dialect that there is."""
-    return [
-        c["delta"].get("content") or ""
-        for e in found
-        if isinstance(e, dict)
-        for c in e.get("choices", ())
-        if "delta" in c
-    ]
+    assert text_of(events(data)) == "".join(pieces)
+    assert routing_of(events(data))["trace_id"] == "0" * 32
 
 
 @pytest.mark.parametrize("name", NAMES)

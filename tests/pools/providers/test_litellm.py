@@ -60,6 +60,37 @@ def test_arguments(monkeypatch: pytest.MonkeyPatch) -> None:
     }  # fmt: skip
 
 
+def test_a_request_can_not_say_where_it_goes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Options become arguments of a function that also takes addresses, keys, headers and proxies."""
+    module = use(monkeypatch)
+    for name in ("api_base", "base_url", "api_key", "extra_headers", "custom_llm_provider", "mock_response", "client"):
+        complete(asked=Ask("openai/x", MESSAGES, 20, {name: "http://169.254.169.254", "top_p": 0.5}))
+        assert name not in module.asked[-1]
+        assert module.asked[-1]["top_p"] == 0.5
+
+
+def test_an_image_is_fetched_for_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    module = use(monkeypatch)
+
+    def shown(kind: str, **held: str) -> Ask:
+        return Ask("openai/x", ({"role": "user", "content": [{"type": kind, kind: held}]},), 20)
+
+    for stream in (False, True):
+        for asked in (
+            shown("image_url", url="http://169.254.169.254/latest"),
+            shown("image_url", url="HTTPS://inside/x.png"),
+            shown("image_url", url="file:///etc/passwd"),
+            shown("file", file_id="http://inside/x.pdf"),
+        ):
+            with pytest.raises(ProviderError, match=r"Send it as a data: URL") as caught:
+                complete(stream, asked)
+            assert (caught.value.kind, caught.value.reached) == ("refused", False)
+    assert not module.asked
+    complete(asked=shown("image_url", url="data:image/png;base64,AAAA"))
+    complete(asked=shown("image_url", url="https://inside/x.png"), fetch_images=True)
+    assert len(module.asked) == 2
+
+
 def test_it_is_imported_without_its_price_list(monkeypatch: pytest.MonkeyPatch) -> None:
     import os
 

@@ -447,14 +447,14 @@ def test_options_that_are_no_json() -> None:
 
 def test_connections_are_kept_and_made_on_use() -> None:
     async def body(up: Upstream, provider: Provider) -> None:
-        assert not provider._endpoint._sessions
+        assert not provider._endpoint._by_loop
         ports = set()
         up.answer = lambda seen: "x"
         for stream in (False, True, False, True):
             await (pieces_of(provider.stream(ask())) if stream else provider.complete(ask()))
-            (session,) = provider._endpoint._sessions.values()
-            ports |= {id(proto) for conns in session.connector._conns.values() for proto, _ in conns}
-            assert len(session.connector._conns) == 1, "the connection was not given back"
+            (connections,) = provider._endpoint._by_loop.values()
+            ports |= {id(one) for one in connections._idle}
+            assert len(connections._idle) == 1, "the connection was not given back"
         assert len(ports) == 1
 
     run(body)
@@ -466,7 +466,7 @@ def test_a_provider_may_be_left_by_a_loop_that_ended() -> None:
         texts = [asyncio.run(provider.complete(ask())).text for _ in range(3)]  # never closed in between
         asyncio.run(provider.aclose())
         assert texts == ["You said: hello"] * 3
-        assert not provider._endpoint._sessions
+        assert not provider._endpoint._by_loop
 
 
 def test_one_refusal_then_good() -> None:

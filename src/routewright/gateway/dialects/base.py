@@ -6,7 +6,7 @@ The loop that calls it (`routewright.gateway.endpoint`):
     data = dialect.whole(served)                      # not streamed
     frames = dialect.frames(asked, trace_id)          # streamed: server-sent events
     frames.delta(delta); ...; frames.end(served)      # or frames.fault(fault)
-    dialect.error(fault)                              # any error before the first byte
+    dialect.error(fault, trace_id)                    # any error before the first byte
 
 A dialect does nothing else: it calls no model, and knows no keys and no limits.
 """
@@ -65,5 +65,9 @@ class Dialect(ABC):
         """The writer of a streamed answer."""
 
     @abstractmethod
-    def error(self, fault: Fault) -> bytes:
+    def error(self, fault: Fault, trace_id: str = "") -> bytes:
         """The body of an error."""
+
+    def headers(self, trace_id: str) -> list[tuple[bytes, bytes]]:
+        """Headers of every answer that this protocol has beside the gateway's own."""
+        return []

@@ -12,19 +12,16 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-import msgspec
-
 from routewright.gateway.asked import Asked, routing_of
 from routewright.gateway.dialects.base import Dialect, Frames
+from routewright.gateway.dialects.reading import flag, model_of, object_of, text_in
+from routewright.gateway.dialects.writing import choices_of, encode, openai_error, rest_of
 from routewright.gateway.faults import Fault, bad
 from routewright.gateway.served import Served
 from routewright.pools.providers.base import Delta
-from routewright.pools.providers.wire import CHOICES, text_of
 from routewright.types import Query
 
 _OURS = ("model", "messages", "stream", "stream_options", "routing")
-_encode = msgspec.json.Encoder().encode
-_decode = msgspec.json.Decoder().decode
 
 
 class Chat(Dialect):
@@ -34,26 +31,17 @@ class Chat(Dialect):
     path = "/v1/chat/completions"
 
     def read(self, body: bytes, headers: Mapping[str, str], most_messages: int = 4096) -> Asked:
-        try:
-            given = _decode(body)
-        except (ValueError, RecursionError) as error:
-            said = "it is nested too deeply" if isinstance(error, RecursionError) else str(error)[:120]
-            raise bad(f"The body is no JSON ({said}). Expected an object.", code="invalid_json") from None
-        if not isinstance(given, dict):
-            raise bad("The body is no JSON object. Expected fields model and messages.", code="invalid_json")
-        model = given.get("model")
-        if not isinstance(model, str) or not model:
-            raise bad("model is missing or no text. Expected a name that GET /v1/models lists.", "model")
+        given = object_of(body, "fields model and messages")
+        model = model_of(given.get("model"))
         messages = _messages(given.get("messages"), most_messages)
-        stream = _flag(given, "stream")
+        stream = flag(given, "stream")
         _check_numbers(given)
         options = {k: v for k, v in given.items() if k not in _OURS}
-        text = "\n\n".join(part for m in messages if (part := text_of(m.get("content"))))
-        query = Query(text, messages=messages, options=options)
+        query = Query(text_in(messages), messages=messages, options=options)
         return Asked(model, query, routing_of(given.get("routing"), headers), stream, _include_usage(given))
 
     def whole(self, served: Served) -> bytes:
-        return _encode(
+        return encode(
             {
                 "id": f"chatcmpl-{served.episode.trace_id}",
                 "object": "chat.completion",
@@ -66,7 +54,7 @@ class Chat(Dialect):
                         "logprobs": c.get("logprobs"),
                         "finish_reason": c["finish_reason"],
                     }
-                    for c in _choices(served)
+                    for c in choices_of(served)
                 ],
                 "usage": _usage(served),
                 "routing": served.routing(),
@@ -76,8 +64,8 @@ class Chat(Dialect):
     def frames(self, asked: Asked, trace_id: str) -> ChatFrames:
         return ChatFrames(asked, trace_id)
 
-    def error(self, fault: Fault) -> bytes:
-        return _encode(_error(fault))
+    def error(self, fault: Fault, trace_id: str = "") -> bytes:
+        return encode(openai_error(fault))
 
 
 class ChatFrames(Frames):
@@ -91,7 +79,7 @@ class ChatFrames(Frames):
             "model": asked.model,
         }
         usage = b',"usage":null' if asked.include_usage else b""
-        self._head = b"data: " + _encode(head)[:-1] + b',"choices":'
+        self._head = b"data: " + encode(head)[:-1] + b',"choices":'
         self._tail = usage + b"}\n\n"
         self._quick = (
             self._head + b'[{"index":0,"delta":{"content":',
@@ -99,13 +87,15 @@ class ChatFrames(Frames):
         )
         self._include_usage = asked.include_usage
         self._text: list[str] = []  # of the first choice, as written
+        self._called = False  # whether tool calls were written
         self._ended: set[int] = set()
 
     def delta(self, delta: Delta) -> bytes:
         self._text.append(delta.text)
         if self.began and delta.raw is None and not delta.choices:
-            return self._quick[0] + _encode(delta.text) + self._quick[1]
+            return self._quick[0] + encode(delta.text) + self._quick[1]
         first, self.began = not self.began, True
+        self._called |= delta.raw is not None and bool(delta.raw.get("tool_calls"))
         if delta.choices:
             self._ended.update(c["index"] for c in delta.choices if c["finish_reason"] is not None)
             return self._chunk(delta.choices)
@@ -116,33 +106,27 @@ class ChatFrames(Frames):
 
     def end(self, served: Served) -> bytes:
         out = []
-        choices = _choices(served)
+        choices = choices_of(served)
         if not self.began:
             self.began = True
             out.append(self._chunk([_piece(c["index"], _as_delta(c["message"]), c.get("logprobs")) for c in choices]))
-        elif (rest := self._rest(served.episode.answer)) is not None:
-            out.append(rest)
+        else:
+            if rest := rest_of("".join(self._text), served.episode.answer):
+                out.append(self._chunk([_piece(0, {"content": rest})]))
+            if not self._called and (calls := _as_delta(choices[0]["message"]).get("tool_calls")):
+                out.append(self._chunk([_piece(0, {"tool_calls": calls})]))
         last = [_piece(c["index"], {}, None, c["finish_reason"]) for c in choices if c["index"] not in self._ended]
         out.append(self._chunk(last, {"routing": served.routing()}))
         if self._include_usage:
-            out.append(self._head + b'[],"usage":' + _encode(_usage(served)) + b"}\n\n")
+            out.append(self._head + b'[],"usage":' + encode(_usage(served)) + b"}\n\n")
         return b"".join([*out, b"data: [DONE]\n\n"])
 
     def fault(self, fault: Fault) -> bytes:
-        return b"data: " + _encode(_error(fault)) + b"\n\ndata: [DONE]\n\n"
-
-    def _rest(self, answer: str) -> bytes | None:
-        """What of the answer was not written yet. An answer that is not what was streamed can not be: it is a defect."""
-        written = "".join(self._text)
-        if written == answer:
-            return None
-        if not answer.startswith(written):
-            raise Fault(500, "The answer is not what was streamed. This is a defect of the gateway.", "internal_error")
-        return self._chunk([_piece(0, {"content": answer[len(written) :]})])
+        return b"data: " + encode(openai_error(fault)) + b"\n\ndata: [DONE]\n\n"
 
     def _chunk(self, choices: Any, more: Mapping[str, Any] | None = None) -> bytes:
-        extra = b"," + _encode(more)[1:-1] if more else b""
-        return self._head + _encode(choices) + extra + self._tail
+        extra = b"," + encode(more)[1:-1] if more else b""
+        return self._head + encode(choices) + extra + self._tail
 
 
 def _messages(given: Any, most: int) -> tuple[Mapping[str, Any], ...]:
@@ -160,20 +144,13 @@ def _messages(given: Any, most: int) -> tuple[Mapping[str, Any], ...]:
     return tuple(given)
 
 
-def _flag(given: Mapping[str, Any], name: str) -> bool:
-    value = given.get(name)
-    if value is not None and not isinstance(value, bool):
-        raise bad(f"{name} is neither true nor false.", name)
-    return bool(value)
-
-
 def _include_usage(given: Mapping[str, Any]) -> bool:
     options = given.get("stream_options")
     if options is None:
         return False
     if not isinstance(options, dict):
         raise bad("stream_options is no object.", "stream_options")
-    return _flag(options, "include_usage")
+    return flag(options, "include_usage")
 
 
 def _check_numbers(given: Mapping[str, Any]) -> None:
@@ -187,18 +164,6 @@ def _check_numbers(given: Mapping[str, Any]) -> None:
         isinstance(warmth, bool) or not isinstance(warmth, (int, float)) or not 0 <= warmth <= 2
     ):
         raise bad("temperature is out of range. Expected 0 to 2.", "temperature")
-
-
-def _choices(served: Served) -> list[dict[str, Any]]:
-    """The choices of the answer: index, message, finish_reason, and logprobs where there are any."""
-    reply = served.reply
-    message = dict(reply.message) if reply is not None and reply.message else {}
-    several = message.pop(CHOICES, None)
-    if several:
-        return [{**c, "message": c["message"] or {}, "finish_reason": c["finish_reason"] or "stop"} for c in several]
-    if not message:
-        message = {"role": "assistant", "content": served.episode.answer}
-    return [{"index": 0, "message": message, "finish_reason": reply.finish if reply is not None else "stop"}]
 
 
 def _as_delta(message: Mapping[str, Any]) -> dict[str, Any]:
@@ -222,7 +187,3 @@ def _usage(served: Served) -> dict[str, Any]:
         "prompt_tokens_details": {"cached_tokens": usage.tokens_cached},
         "by_model": served.by_model(),
     }
-
-
-def _error(fault: Fault) -> dict[str, Any]:
-    return {"error": {"message": fault.message, "type": fault.type, "param": fault.param, "code": fault.code}}

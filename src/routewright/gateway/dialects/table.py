@@ -9,4 +9,8 @@ from routewright.registry import Table
 if TYPE_CHECKING:
     from routewright.gateway.dialects.base import Dialect
 
-DIALECTS: Table[type[Dialect]] = Table("dialect", {"chat": "routewright.gateway.dialects.chat:Chat"})
+_HERE = "routewright.gateway.dialects."
+DIALECTS: Table[type[Dialect]] = Table(
+    "dialect",
+    {"chat": _HERE + "chat:Chat", "responses": _HERE + "responses:Responses", "messages": _HERE + "messages:Messages"},
+)

@@ -17,12 +17,12 @@ from contextlib import aclosing
 from typing import Any
 
 import msgspec
-from aiohttp import ClientResponse
 from pydantic import Field
 
 from routewright.errors import ProviderError
 from routewright.pools.providers.anthropic_wire import STATUS, CannotTranslate, Translator, body_of, whole_as_openai
 from routewright.pools.providers.base import Ask, Completion, Delta, Provider
+from routewright.pools.providers.connections import Answer
 from routewright.pools.providers.http import Endpoint, HttpConfig
 from routewright.pools.providers.wire import Assembler, Chunk, completion_of, decode
 
@@ -97,7 +97,7 @@ class Anthropic(Provider):
         """Close the connections; a later call opens new ones."""
         await self._endpoint.aclose()
 
-    async def _whole(self, answer: ClientResponse, key: str) -> Completion:
+    async def _whole(self, answer: Answer, key: str) -> Completion:
         reply = self._read(await self._endpoint.body(answer))
         if reply.get("type") == "error":
             raise self._fault(reply.get("error"), key)

@@ -20,15 +20,17 @@ from __future__ import annotations
 import math
 import os
 import re
+import socket
+import ssl
 import time
 from collections.abc import Callable, Iterable, Mapping
 from email.utils import parsedate_to_datetime
 from typing import Any
 
-import aiohttp
 import msgspec
 
 from routewright.errors import ProviderError
+from routewright.pools.providers.connections import NotConnected, NotHttp, NotSent
 
 QUOTED = 200  # characters of an upstream's message that are passed on
 _KEYLIKE = re.compile(r"\b(?:sk|pk|rk|gsk|xai|key)[-_][A-Za-z0-9_\-*.]{6,}|(?<=Bearer )\S+", re.IGNORECASE)
@@ -53,34 +55,37 @@ def redactor(secrets: Iterable[str | None]) -> Redact:
 
 
 def fault_of_exception(error: Exception, where: str, connect_s: float, first_s: float) -> ProviderError:
-    """What aiohttp raised. Its own texts are not quoted where they may hold the address with its query."""
-    if isinstance(error, aiohttp.ConnectionTimeoutError):
-        said = f"no connection within connect_s = {connect_s:g} s. Is the address right, and the upstream up?"
-        return ProviderError(f"{where}: {said}", "connect", retryable=True, reached=False)
+    """What a connection came to, or did not."""
+    if isinstance(error, NotConnected):
+        return _no_connection(error.reason, where, connect_s)
     if isinstance(error, TimeoutError):
         said = f"no reply began within first_s = {first_s:g} s. Raise it if the upstream needs longer."
         return ProviderError(f"{where}: {said}", "timeout", retryable=True)
-    if isinstance(error, aiohttp.ClientConnectorCertificateError):
-        reason = getattr(error.certificate_error, "verify_message", "") or "not valid for this host"
-        said = f"its certificate was not accepted ({reason}). Renew it, or name its issuer in ca_file."
-        return ProviderError(f"{where}: {said}", "connect", reached=False)
-    if isinstance(error, aiohttp.ClientSSLError):
-        said = "the TLS handshake failed. Does the upstream speak https on this port?"
-        return ProviderError(f"{where}: {said}", "connect", reached=False)
-    if isinstance(error, aiohttp.ClientConnectorDNSError):
-        said = "its host name has no address. Is base_url right?"
-        return ProviderError(f"{where}: {said}", "connect", retryable=True, reached=False)
-    if isinstance(error, aiohttp.ClientConnectorError):
-        reason = os.strerror(error.os_error.errno) if error.os_error.errno else type(error.os_error).__name__
-        said = f"could not connect ({reason}). Is the upstream up?"
-        return ProviderError(f"{where}: {said}", "connect", retryable=True, reached=False)
-    if isinstance(error, aiohttp.ClientConnectionResetError):  # raised by the writer: the request never left whole
+    if isinstance(error, NotSent):
         said = "the connection was lost before the request was sent."
         return ProviderError(f"{where}: {said}", "connect", retryable=True, reached=False)
-    if isinstance(error, aiohttp.ClientResponseError):
-        return ProviderError(f"{where}: the reply is no valid HTTP.", "malformed", retryable=True)
-    said = f"the connection was lost before the reply was whole ({type(error).__name__})."
+    if isinstance(error, NotHttp):
+        return ProviderError(f"{where}: the reply is no valid HTTP ({error}).", "malformed", retryable=True)
+    said = f"the connection was lost before the reply was whole ({error})."
     return ProviderError(f"{where}: {said}", "cut", retryable=True)
+
+
+def _no_connection(reason: OSError | None, where: str, connect_s: float) -> ProviderError:
+    if reason is None:
+        said = f"no connection within connect_s = {connect_s:g} s. Is the address right, and the upstream up?"
+    elif isinstance(reason, ssl.SSLCertVerificationError):
+        why = reason.verify_message or "not valid for this host"
+        said = f"its certificate was not accepted ({why}). Renew it, or name its issuer in ca_file."
+        return ProviderError(f"{where}: {said}", "connect", reached=False)
+    elif isinstance(reason, (ssl.SSLError, ConnectionAbortedError)):
+        said = "the TLS handshake failed. Does the upstream speak https on this port?"
+        return ProviderError(f"{where}: {said}", "connect", reached=False)
+    elif isinstance(reason, socket.gaierror):
+        said = "its host name has no address. Is base_url right?"
+    else:
+        why = os.strerror(reason.errno) if reason.errno else type(reason).__name__
+        said = f"could not connect ({why}). Is the upstream up?"
+    return ProviderError(f"{where}: {said}", "connect", retryable=True, reached=False)
 
 
 def fault_of_status(
@@ -109,11 +114,12 @@ def fault_of_status(
 
 def retry_after_s(headers: Mapping[str, str]) -> float | None:
     """How long an upstream asks to wait: `retry-after-ms`, or `Retry-After` in seconds or as an HTTP date."""
+    headers = {name.lower(): value for name, value in headers.items()}
     try:
         if "retry-after-ms" in headers:
             wait = float(headers["retry-after-ms"]) / 1000
-        elif "Retry-After" in headers:
-            wait = _seconds(headers["Retry-After"])
+        elif "retry-after" in headers:
+            wait = _seconds(headers["retry-after"])
         else:
             return None
     except (ValueError, TypeError, OverflowError):

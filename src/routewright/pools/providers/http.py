@@ -1,6 +1,6 @@
-"""What providers that speak HTTP share: one session a loop, bounded reading.
+"""What providers that speak HTTP share: an address, its connections, bounded reading, and failures that say where.
 
-Not here: any protocol's JSON (`wire.py`, `anthropic.py`), the form of a stream (`sse.py`), and what a failure means
+Not here: the connections themselves (`connections.py`), any protocol's JSON (`wire.py`, `anthropic.py`), the form of a stream (`sse.py`), and what a failure means
 (`faults.py`). Called by `openai.py` and `anthropic.py`:
 
     async with endpoint.post(body, headers, key) as answer:
@@ -16,23 +16,25 @@ import base64
 import json
 import os
 import ssl
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import suppress
 from typing import Any
 from weakref import WeakKeyDictionary
 
-import aiohttp
 import msgspec
 from pydantic import Field, field_validator
 from yarl import URL
 
 from routewright.config import Config
 from routewright.errors import PoolError, ProviderError
+from routewright.pools.deadline import Deadline
+from routewright.pools.providers.connections import Answer, Connections, Lost, NotConnected, NotHttp, NotSent
 from routewright.pools.providers.faults import Redact, fault_of_exception, fault_of_status, redactor
 from routewright.pools.providers.sse import Events
 
 DONE = b"[DONE]"  # the last event of the OpenAI protocol
 _ERROR_BYTES = 65536  # read at most this much of an error's body
+TROUBLES = (NotConnected, NotSent, Lost, NotHttp, TimeoutError)  # what a connection can come to
 _DRAIN_S = 0.25  # seconds to wait for the end of a stream that said it is done, so that its connection is kept
 
 
@@ -64,7 +66,7 @@ class HttpConfig(Config):
 
 
 class Endpoint:
-    """One address that is posted to, and its connections: a session per event loop, made on first use and reused."""
+    """One address that is posted to, and its connections: per event loop, made on first use and used again."""
 
     def __init__(self, config: HttpConfig, path: str, name: str) -> None:
         url = URL(config.base_url)
@@ -75,7 +77,9 @@ class Endpoint:
         self.address = str(self._url.with_query(None).with_fragment(None))  # a query may hold a secret
         self.where = f"{name} ({self.address})"  # begins every message
         self._secrets = [*config.headers.values(), *url.query.values(), url.user, url.password, login]
-        self._sessions: WeakKeyDictionary[asyncio.AbstractEventLoop, aiohttp.ClientSession] = WeakKeyDictionary()
+        self._fixed = {"User-Agent": "routewright", "Content-Type": "application/json", **config.headers, **self._basic}
+        self._by_loop: WeakKeyDictionary[asyncio.AbstractEventLoop, Connections] = WeakKeyDictionary()
+        self._last: tuple[asyncio.AbstractEventLoop | None, Connections | None] = (None, None)
 
     def key(self) -> str:
         """The key, read anew for every call; `ProviderError` names the variable if it is not set."""
@@ -99,30 +103,27 @@ class Endpoint:
         except ProviderError as error:
             raise PoolError(str(error)) from None
 
-    @asynccontextmanager
-    async def post(
-        self, body: Mapping[str, Any], headers: Mapping[str, str], key: str = ""
-    ) -> AsyncIterator[aiohttp.ClientResponse]:
+    def post(self, body: Mapping[str, Any], headers: Mapping[str, str], key: str = "") -> Posted:
         """Send a body as JSON and hand over the reply's beginning; anything but a 2xx raises `ProviderError`.
 
         What goes wrong with the connection inside the `async with` is mapped as well. `key` is kept out of messages.
         """
-        data = encode(body, self.where)
+        return Posted(self, body, headers, key)
+
+    async def begin(self, connections: Connections, body: bytes, headers: Mapping[str, str], key: str) -> Answer:
+        """For `Posted`: the beginning of a good reply."""
+        answer = await connections.post(headers, body, self._config.connect_s, self._config.first_s)
+        if 200 <= answer.status < 300:
+            return answer
         try:
-            session = await self._session()
-            async with session.post(
-                self._url, data=data, headers={**self._basic, **headers}, allow_redirects=False
-            ) as answer:
-                if not 200 <= answer.status < 300:
-                    said = await self._error_body(answer)
-                    raise fault_of_status(answer.status, said, answer.headers, self.where, self._redact(key))
-                yield answer
-        except (aiohttp.ClientError, OSError, TimeoutError) as error:
-            raise fault_of_exception(error, self.where, self._config.connect_s, self._config.first_s) from None
-        except RuntimeError as error:
-            if "Session is closed" not in str(error):
-                raise
-            raise ProviderError(f"{self.where}: closed while a call began.", "connect", reached=False) from None
+            said = await self._error_body(answer)
+        finally:
+            connections.release(answer)
+        raise fault_of_status(answer.status, said, answer.headers, self.where, self._redact(key))
+
+    def fault(self, error: Exception) -> ProviderError:
+        """What one of `TROUBLES` means."""
+        return fault_of_exception(error, self.where, self._config.connect_s, self._config.first_s)
 
     def fault_of_body(self, error: Any, key: str = "", status: int = 500) -> ProviderError:
         """The error object that a reply of status 200 held; its own code, if it has one, goes before `status`."""
@@ -133,7 +134,7 @@ class Endpoint:
         fault.reached = True  # it had begun to answer
         return fault
 
-    async def body(self, answer: aiohttp.ClientResponse) -> bytes:
+    async def body(self, answer: Answer) -> bytes:
         """The whole reply, at most `max_reply_bytes`."""
         parts, total = [], 0
         while chunk := await self._more(answer):
@@ -142,7 +143,7 @@ class Endpoint:
             parts.append(chunk)
         return b"".join(parts)
 
-    async def events(self, answer: aiohttp.ClientResponse) -> AsyncGenerator[bytes, None]:
+    async def events(self, answer: Answer) -> AsyncGenerator[bytes, None]:
         """The data of server-sent events as they come; an event that the stream's end cut is left out."""
         parser = Events()
         while chunk := await self._more(answer):
@@ -153,10 +154,12 @@ class Endpoint:
             if data == DONE or _is_json(data):
                 yield data
 
-    async def _more(self, answer: aiohttp.ClientResponse) -> bytes:
+    async def _more(self, answer: Answer) -> bytes:
+        if answer.ready:
+            return await answer.read_some()
         try:
-            async with asyncio.timeout(self._config.idle_s):
-                return await answer.content.readany()
+            with Deadline(self._config.idle_s):
+                return await answer.read_some()
         except TimeoutError:
             said = f"the reply stopped for idle_s = {self._config.idle_s:g} s. Raise it if the upstream needs longer."
             raise ProviderError(f"{self.where}: {said}", "timeout", retryable=True) from None
@@ -173,65 +176,84 @@ class Endpoint:
                 "malformed",
             )
 
-    async def drain(self, answer: aiohttp.ClientResponse) -> None:
+    async def drain(self, answer: Answer) -> None:
         """Wait a moment for the end of a finished stream: a connection read to its end is used again."""
-        with suppress(TimeoutError, aiohttp.ClientError):
-            async with asyncio.timeout(_DRAIN_S):
-                while await answer.content.readany():
-                    pass
+        with suppress(TimeoutError, Lost, NotHttp), Deadline(_DRAIN_S):
+            while await answer.read_some():
+                pass
 
     async def aclose(self) -> None:
         """Close the connections of this loop, and let go of those of loops that have ended."""
-        mine = self._sessions.pop(asyncio.get_running_loop(), None)
-        for loop, session in list(self._sessions.items()):
+        self._last = (None, None)
+        mine = self._by_loop.pop(asyncio.get_running_loop(), None)
+        for loop, connections in list(self._by_loop.items()):
             if loop.is_closed():
-                del self._sessions[loop]
-                await session.close()
+                del self._by_loop[loop]  # its sockets went with it
             elif loop.is_running():
-                del self._sessions[loop]
-                asyncio.run_coroutine_threadsafe(session.close(), loop)
+                del self._by_loop[loop]
+                loop.call_soon_threadsafe(connections.close)
         if mine is not None:
-            await mine.close()
+            mine.close()
 
-    async def _error_body(self, answer: aiohttp.ClientResponse) -> bytes:
+    async def _error_body(self, answer: Answer) -> bytes:
         said = b""
-        with suppress(aiohttp.ClientError, TimeoutError):
-            async for chunk in answer.content.iter_any():
+        with suppress(Lost, NotHttp, TimeoutError):
+            while len(said) <= _ERROR_BYTES and (chunk := await self._more(answer)):
                 said += chunk
-                if len(said) > _ERROR_BYTES:
-                    break
         return said[:_ERROR_BYTES]
 
-    async def _session(self) -> aiohttp.ClientSession:
+    def connections(self) -> Connections:
+        """Those of the running loop. How many calls run at once is the caller's to say: no limit here."""
         loop = asyncio.get_running_loop()
-        session = self._sessions.get(loop)
-        if session is None or session.closed:
-            # How many calls run at once is the caller's to say: no limit here, and no waiting for a connection.
-            session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=0, ssl=self._tls(), ttl_dns_cache=60),
-                timeout=aiohttp.ClientTimeout(
-                    total=None, connect=self._config.connect_s, sock_read=self._config.first_s
-                ),
-                cookie_jar=aiohttp.DummyCookieJar(),
-                headers={"User-Agent": "routewright", "Content-Type": "application/json", **self._config.headers},
-            )
-            self._sessions[loop] = session
-            for old in [old for old in self._sessions if old.is_closed()]:
-                await self._sessions.pop(old).close()  # its sockets went with its loop
-        return session
+        last, connections = self._last
+        if last is not loop or connections is None or connections.closed:
+            connections = self._by_loop.get(loop)
+            if connections is None or connections.closed:
+                connections = self._by_loop[loop] = Connections(self._url, self._fixed, self._tls())
+                for old in [old for old in self._by_loop if old.is_closed()]:
+                    del self._by_loop[old]  # its sockets went with its loop
+            self._last = (loop, connections)
+        return connections
 
-    def _tls(self) -> ssl.SSLContext | bool:
+    def _tls(self) -> ssl.SSLContext | None:
+        if self._url.scheme != "https" and not self._config.ca_file:
+            return None
         if not self._config.verify_tls:
-            return False
-        if not self._config.ca_file:
-            return True
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+            context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+            return context
         try:
-            return ssl.create_default_context(cafile=self._config.ca_file)
+            return ssl.create_default_context(cafile=self._config.ca_file or None)
         except OSError as error:
             raise PoolError(
                 f"{self.where}: ca_file = {self._config.ca_file!r} can not be read ({error.strerror or error}). "
                 "Expected a PEM file of certificates."
             ) from None
+
+
+class Posted:
+    """A request that was sent, and its answer while the block lasts. By hand: `asynccontextmanager` costs some us more."""
+
+    __slots__ = ("_answer", "_connections", "_endpoint", "_sent")
+
+    def __init__(self, endpoint: Endpoint, body: Mapping[str, Any], headers: Mapping[str, str], key: str) -> None:
+        self._endpoint, self._sent = endpoint, (body, headers, key)
+
+    async def __aenter__(self) -> Answer:
+        endpoint = self._endpoint
+        body, headers, key = self._sent
+        self._connections = endpoint.connections()
+        data = encode(body, endpoint.where)
+        try:
+            self._answer = await endpoint.begin(self._connections, data, headers, key)
+        except TROUBLES as error:
+            raise endpoint.fault(error) from None
+        return self._answer
+
+    async def __aexit__(self, kind: Any, error: BaseException | None, _: Any) -> None:
+        self._connections.release(self._answer)
+        if isinstance(error, TROUBLES):
+            raise self._endpoint.fault(error) from None
 
 
 def encode(body: Mapping[str, Any], where: str) -> bytes:

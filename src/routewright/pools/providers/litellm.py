@@ -45,6 +45,47 @@ _TIMEOUT = {"Timeout", "APITimeoutError", "ReadTimeout"}
 _CONNECT = {"ConnectError", "ConnectTimeout", "ClientConnectorError"}
 _CUT = {"MidStreamFallbackError", "ReadError", "RemoteProtocolError", "ServerDisconnectedError"}
 _TOO_LONG = {"ContextWindowExceededError"}
+# Fields of a request that go through. Here they become arguments of a function, which also takes an address, a key, headers
+# and a proxy: whatever is not a field of the chat protocol is left out.
+_PASSED = frozenset(
+    {
+        "audio",
+        "frequency_penalty",
+        "function_call",
+        "functions",
+        "logit_bias",
+        "logprobs",
+        "max_completion_tokens",
+        "max_tokens",
+        "messages",
+        "modalities",
+        "model",
+        "n",
+        "parallel_tool_calls",
+        "prediction",
+        "presence_penalty",
+        "prompt_cache_key",
+        "reasoning_effort",
+        "response_format",
+        "safety_identifier",
+        "seed",
+        "service_tier",
+        "stop",
+        "store",
+        "stream",
+        "stream_options",
+        "temperature",
+        "thinking",
+        "tool_choice",
+        "tools",
+        "top_k",
+        "top_logprobs",
+        "top_p",
+        "user",
+        "verbosity",
+        "web_search_options",
+    }
+)
 
 
 class LiteLLM(Provider):
@@ -61,6 +102,9 @@ class LiteLLM(Provider):
         timeout_s: float = Field(600.0, gt=0, description="deadline of one attempt, as litellm keeps it, seconds")
         greedy: bool = Field(True, description="ask for temperature 0 where nothing is said; some models refuse it")
         drop_params: bool = Field(True, description="let litellm leave out what a vendor does not know")
+        fetch_images: bool = Field(
+            False, description="pass addresses of images on, which litellm may fetch from this machine for some vendors"
+        )
 
     config: Config
     _module: Any = None
@@ -80,8 +124,9 @@ class LiteLLM(Provider):
     async def complete(self, ask: Ask) -> Completion:
         """The whole reply; `ProviderError` if there is none."""
         litellm, key = self._library(), self._key()
+        asked = self._arguments(ask, key, stream=False)
         try:
-            reply = await litellm.acompletion(**self._arguments(ask, key, stream=False))
+            reply = await litellm.acompletion(**asked)
         except Exception as error:
             raise self._fault(error, key) from None
         found = _plain(reply)
@@ -94,10 +139,11 @@ class LiteLLM(Provider):
     async def stream(self, ask: Ask) -> AsyncIterator[Delta | Completion]:
         """Pieces as they come, then the whole; `ProviderError.partial` holds what came before a failure."""
         litellm, key = self._library(), self._key()
+        asked = self._arguments(ask, key, stream=True)
         so_far = Assembler()
         pieces: Any = None
         try:
-            pieces = await litellm.acompletion(**self._arguments(ask, key, stream=True))
+            pieces = await litellm.acompletion(**asked)
             async for piece in pieces:
                 if delta := so_far.add(_chunk(_plain(piece))):
                     yield delta
@@ -138,7 +184,15 @@ class LiteLLM(Provider):
         return key
 
     def _arguments(self, ask: Ask, key: str, stream: bool) -> dict[str, Any]:
-        body = chat_body(ask, stream, greedy=self.config.greedy)
+        body = {k: v for k, v in chat_body(ask, stream, greedy=self.config.greedy).items() if k in _PASSED}
+        if not self.config.fetch_images and any(_has_address(m.get("content")) for m in ask.messages):
+            raise ProviderError(
+                f"{self.name}: an image or a file is given by its address, which litellm might fetch from this machine. "
+                "Send it as a data: URL, or set fetch_images = true if clients may have this machine fetch what they name.",
+                "refused",
+                status=400,
+                reached=False,
+            )
         body["messages"] = [dict(message) for message in ask.messages]  # litellm changes them in place
         body.update(num_retries=0, max_retries=0, timeout=self.config.timeout_s, drop_params=self.config.drop_params)
         if self.config.api_base:
@@ -168,6 +222,16 @@ class LiteLLM(Provider):
         answer = getattr(error, "response", None)
         headers = getattr(error, "litellm_response_headers", None) or getattr(answer, "headers", None) or {}
         return fault_of_status(status, str(error).encode(), headers, self.name, redact)
+
+
+def _has_address(content: Any) -> bool:
+    """Whether a message's content names something that would have to be fetched."""
+    for part in content if isinstance(content, list) else ():
+        for held in part.values() if isinstance(part, Mapping) else ():
+            named = [held.get("url"), held.get("file_id")] if isinstance(held, Mapping) else [held]
+            if part.get("type", "text") != "text" and any(isinstance(n, str) and "://" in n[:64] for n in named):
+                return True
+    return False
 
 
 def _names(error: BaseException) -> set[str]:

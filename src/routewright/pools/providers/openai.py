@@ -15,11 +15,11 @@ from collections.abc import AsyncIterator
 from contextlib import aclosing
 from typing import Any, Literal
 
-from aiohttp import ClientResponse
 from pydantic import Field
 
 from routewright.errors import ProviderError
 from routewright.pools.providers.base import Ask, Completion, Delta, Provider
+from routewright.pools.providers.connections import Answer
 from routewright.pools.providers.http import DONE, Endpoint, HttpConfig
 from routewright.pools.providers.wire import Assembler, chat_body, completion_of, malformed, read_chunk, read_whole
 
@@ -98,7 +98,7 @@ class OpenAI(Provider):
                 error.partial = so_far.completion()
             raise
 
-    async def _whole(self, answer: ClientResponse, key: str) -> Completion:
+    async def _whole(self, answer: Answer, key: str) -> Completion:
         whole = read_whole(await self._endpoint.body(answer), self._endpoint.where)
         if whole.error:
             raise self._endpoint.fault_of_body(whole.error, key)

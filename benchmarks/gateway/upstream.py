@@ -1,7 +1,7 @@
-"""What stands behind and beside the gateway in `gateway.py`: an upstream that answers at once, and a bare relay to it.
+"""What stands behind and beside the gateway: an upstream that answers at once (or as its path says), and a bare relay to it.
 
-    python -m benchmarks.gateway_upstream upstream PORT
-    python -m benchmarks.gateway_upstream relay PORT UPSTREAM_URL
+    python -m benchmarks.gateway.upstream upstream PORT
+    python -m benchmarks.gateway.upstream relay PORT UPSTREAM_URL
 
 Neither keeps, checks or counts anything: the relay is the least a proxy on uvicorn and aiohttp can do.
 """
@@ -10,9 +10,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+import random
 import sys
 from typing import Any
 
+FAULTS = 0.01  # below /faulty
 WORDS, FRAMES = "word " * 120, 24
 
 
@@ -63,6 +65,12 @@ async def upstream(scope: Any, receive: Any, send: Any) -> None:
         await lifespan(receive, send)
         return
     body = await body_of(receive)
+    if scope["path"].startswith("/slow"):
+        await asyncio.sleep(0.1)
+    if scope["path"].startswith("/faulty") and random.random() < FAULTS:
+        await send({"type": "http.response.start", "status": 503, "headers": JSON[:1]})
+        await send({"type": "http.response.body", "body": b'{"error": {"message": "busy"}}'})
+        return
     if b'"stream":true' not in body.replace(b" ", b""):
         await send({"type": "http.response.start", "status": 200, "headers": JSON})
         await send({"type": "http.response.body", "body": WHOLE})
@@ -105,7 +113,14 @@ def main() -> None:
     what, port = sys.argv[1], int(sys.argv[2])
     app = upstream if what == "upstream" else relay(sys.argv[3])
     uvicorn.run(
-        app, port=port, log_level="error", access_log=False, date_header=False, server_header=False, backlog=2048
+        app,
+        port=port,
+        log_level="error",
+        access_log=False,
+        date_header=False,
+        server_header=False,
+        backlog=2048,
+        timeout_keep_alive=600,  # else a peer that waits its turn finds its connections closed
     )
 
 

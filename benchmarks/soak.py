@@ -1,0 +1,117 @@
+"""The gateway under load for ten minutes: is a request lost, does memory grow, how late are the slow ones?
+
+    python -m benchmarks soak            # SOAK_S=60 for a shorter one
+
+First its capacity (64 at once, as fast as they go), then requests at 80 % of it, evenly spaced whatever becomes of those
+before, to a model whose upstream answers one request in a hundred with 503; the pool asks again at once. Then a thousand slow
+streams held together. What was answered is compared with what the store kept.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sqlite3
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from yarl import URL
+
+from benchmarks.gateway.measure import body_of, call, load
+from benchmarks.gateway.servers import KEY, Servers
+from routewright.pools.providers.connections import Connections
+
+SHARE, TICK_S = 0.8, 0.001
+SECONDS = float(os.environ.get("SOAK_S", "600"))
+HELD = 1000
+
+
+def run() -> dict[str, Any]:
+    """Requests, losses, latency and memory."""
+    with tempfile.TemporaryDirectory() as folder:
+        servers = Servers(Path(folder), with_peers=False)
+        try:
+            return asyncio.run(_soak(servers, Path(folder) / "served.sqlite"))
+        finally:
+            servers.stop()
+
+
+async def _soak(servers: Servers, store: Path) -> dict[str, Any]:
+    url = servers.urls["gateway"]
+    await load(url, "faulty", 1000, False, 64, 3.0)
+    rates = []
+    for _ in range(5):
+        began = time.perf_counter()
+        rates.append(len(await load(url, "faulty", 1000, False, 64, 2.0)) / (time.perf_counter() - began))
+    capacity = float(np.median(rates))
+    await asyncio.sleep(1.0)  # the last of them are kept a moment later
+    before = _kept(store)
+    memory: list[float] = []
+    took, failed = await _at(servers, url, SHARE * capacity, memory)
+    await asyncio.sleep(1.0)
+    kept = _kept(store) - before
+    held = await load(url, "paced", 200, True, HELD, 0.0)
+    p50, p99 = (float(np.quantile(took, q)) for q in (0.5, 0.99))
+    half = len(memory) // 2
+    return {
+        "seconds": SECONDS,
+        "capacity_per_s": round(capacity, 1),
+        "sent_per_s": round(SHARE * capacity, 1),
+        "answered": len(took),
+        "failed": failed,
+        "recorded": kept,
+        "p50_ms": round(1e3 * p50, 3),
+        "p99_ms": round(1e3 * p99, 3),
+        "worst_ms": round(1e3 * max(took), 1),
+        "p99_over_p50": round(p99 / p50, 2),
+        "memory_mb": {
+            "start": memory[0],
+            "first_half": round(float(np.median(memory[:half])), 1),
+            "second_half": round(float(np.median(memory[half:])), 1),
+            "end": memory[-1],
+        },
+        "held_streams": {
+            "streams": len(held),
+            "p50_s": round(float(np.median(held)), 2),
+            "worst_s": round(max(held), 2),
+        },
+    }
+
+
+async def _at(servers: Servers, url: str, per_s: float, memory: list[float]) -> tuple[list[float], int]:
+    """Requests at an even rate; seconds of those answered, and how many were not."""
+    connections = Connections(URL(url), {"Content-Type": "application/json", "Authorization": f"Bearer {KEY}"}, None)
+    head, tail = body_of("faulty", 1000, False).split(b"NUMBER", 1)
+    took, failed, running = list[float](), 0, set[asyncio.Task[None]]()
+
+    async def one(number: int) -> None:
+        nonlocal failed
+        try:
+            took.append(await call(connections, b"%b%07d%b" % (head, number, tail)))
+        except Exception as error:
+            failed += 1
+            if failed < 5:
+                print(f"failed: {type(error).__name__}: {error}", flush=True)
+
+    began, sent, looked = time.perf_counter(), 0, 0.0
+    while (now := time.perf_counter() - began) < SECONDS:
+        while sent < now * per_s:
+            task = asyncio.ensure_future(one(sent))
+            running.add(task)
+            task.add_done_callback(running.discard)
+            sent += 1
+        if now >= looked:
+            memory.append(round(servers.memory_mb("gateway"), 1))
+            looked += max(1.0, SECONDS / 60)
+        await asyncio.sleep(TICK_S)
+    await asyncio.gather(*running)
+    connections.close()
+    return took, failed
+
+
+def _kept(store: Path) -> int:
+    with sqlite3.connect(f"file:{store}?mode=ro", uri=True) as db:
+        return int(db.execute("select count(*) from decisions where status = 200").fetchone()[0])
