@@ -25,7 +25,7 @@ from routewright import folders
 from routewright.encoders.cache import vectors_of
 from routewright.errors import MissingExtra, RouterError
 from routewright.folders import digest, new_folder
-from routewright.outcomes.dense import Outcomes
+from routewright.outcomes.arrays import Outcomes
 from routewright.policies.base import ArrayPolicy, Forecaster, Policy, build_policy, restore_policy
 from routewright.router import Router, facts_of, fingerprint
 from routewright.router import fit as fit_router

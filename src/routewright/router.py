@@ -24,7 +24,7 @@ from routewright.encoders import Encoder, build_encoder, restore_encoder
 from routewright.encoders.cache import vectors_of
 from routewright.errors import MissingExtra, RouterError, TableError
 from routewright.folders import digest, new_folder
-from routewright.outcomes.dense import Outcomes
+from routewright.outcomes.arrays import Outcomes
 from routewright.scorers import Scorer, build_scorer, restore_scorer
 from routewright.scorers.choose import allowed, decide, utility
 from routewright.types import Call, Choice, Decision, Forecast, Query

@@ -23,7 +23,7 @@ from routewright.evaluate.schema import check_report
 from routewright.evaluate.settings import Part, Settings, value_grid
 from routewright.evaluate.tables import plan
 from routewright.outcomes import Outcomes, write
-from routewright.outcomes.dense import concat
+from routewright.outcomes.arrays import concat
 from routewright.outcomes.simulated import simulate
 from routewright.types import Query
 

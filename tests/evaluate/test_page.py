@@ -18,7 +18,7 @@ from routewright.evaluate.run import evaluate
 from routewright.evaluate.schema import check_report
 from routewright.evaluate.settings import Part, Settings
 from routewright.outcomes import Outcomes
-from routewright.outcomes.dense import concat
+from routewright.outcomes.arrays import concat
 from routewright.types import Query
 
 HOSTILE = "<script>alert(1)</script>&\"'{{ 7 * 7 }}"

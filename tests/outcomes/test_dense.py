@@ -12,7 +12,7 @@ import pytest
 
 from routewright.errors import TableError, UnknownName
 from routewright.outcomes import Outcomes, load, read
-from routewright.outcomes.dense import concat
+from routewright.outcomes.arrays import concat
 
 Save = Callable[[pl.DataFrame], Path]
 

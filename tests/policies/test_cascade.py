@@ -11,7 +11,8 @@ import pytest
 from routewright.episodes.batched import play
 from routewright.episodes.recorded import RecordedWorld, world_of
 from routewright.errors import ConfigError, RoutewrightError, UnknownName
-from routewright.outcomes.dense import Outcomes, load
+from routewright.outcomes.arrays import Outcomes
+from routewright.outcomes.dense import load
 from routewright.outcomes.split import folds
 from routewright.policies.base import build_policy, restore_policy
 from routewright.policies.cascade import Cascade

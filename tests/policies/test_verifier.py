@@ -8,7 +8,7 @@ from scipy.optimize import minimize
 
 from routewright.episodes.batched import Batch
 from routewright.episodes.recorded import world_of
-from routewright.outcomes.dense import Outcomes
+from routewright.outcomes.arrays import Outcomes
 from routewright.policies.thresholds import some_lists
 from routewright.policies.verifier import (
     Fitted,

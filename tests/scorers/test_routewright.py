@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 
-from routewright.outcomes.dense import Outcomes
+from routewright.outcomes.arrays import Outcomes
 from routewright.scorers import build_scorer
 from routewright.scorers.base import restore_scorer
 from routewright.scorers.choose import sweep

@@ -34,7 +34,7 @@ def train(
     from routewright.evaluate.multistep import check_part
     from routewright.evaluate.settings import Part
     from routewright.outcomes import load
-    from routewright.outcomes.dense import concat
+    from routewright.outcomes.arrays import concat
 
     options = pairs(option or [], "--option")
     part = Part(kind=policy, options=options, scorer=scorer)

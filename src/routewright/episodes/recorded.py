@@ -19,7 +19,8 @@ import numpy as np
 import polars as pl
 
 from routewright.errors import TableError, UnrecordedBranch
-from routewright.outcomes.dense import Outcomes, load
+from routewright.outcomes.arrays import Outcomes
+from routewright.outcomes.dense import load
 from routewright.outcomes.table import Scan, collect, read
 from routewright.policies.observe import NO_CAP
 from routewright.pools.budget import PICO, pico

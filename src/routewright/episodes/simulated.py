@@ -22,7 +22,7 @@ import numpy as np
 
 from routewright.episodes.recorded import RecordedWorld, world_of
 from routewright.errors import EpisodeError
-from routewright.outcomes.dense import Outcomes
+from routewright.outcomes.arrays import Outcomes
 from routewright.outcomes.simulated import NAME, POOL, simulate
 from routewright.types import Floats, Ints, Query
 

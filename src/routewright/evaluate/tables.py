@@ -16,7 +16,7 @@ import polars as pl
 from routewright.errors import TableError
 from routewright.evaluate.crossfit import Unit
 from routewright.outcomes import Outcomes, Scan, load, normalise, read
-from routewright.outcomes.dense import concat
+from routewright.outcomes.arrays import concat
 from routewright.outcomes.table import collect
 
 STREAM = "stream"

@@ -30,7 +30,7 @@ from numpy.typing import NDArray
 from routewright.config import Config, parse
 from routewright.encoders.base import Arrays, Meta
 from routewright.errors import EpisodeError, RouterError
-from routewright.outcomes.dense import Outcomes
+from routewright.outcomes.arrays import Outcomes
 from routewright.policies.observe import LAST, VOTE, Observation, facts_of, observe
 from routewright.policies.table import POLICIES
 from routewright.types import (

@@ -32,7 +32,7 @@ from pydantic import Field, model_validator
 from routewright import config
 from routewright.encoders.base import Arrays, Meta
 from routewright.errors import RoutewrightError, UnknownName
-from routewright.outcomes.dense import Outcomes
+from routewright.outcomes.arrays import Outcomes
 from routewright.outcomes.split import folds
 from routewright.policies.base import ArrayPolicy, Wish, answer_last, answer_vote, certain
 from routewright.policies.frontier import Frontier, frontier, join, search

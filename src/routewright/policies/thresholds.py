@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from routewright.outcomes.dense import Outcomes
+from routewright.outcomes.arrays import Outcomes
 from routewright.policies.frontier import candidates, trade_offs
 from routewright.policies.search import DEEPEST, NOBODY, Lists, agreement, choose_stage, stages, stop_at
 from routewright.policies.verifier import Fitted, fit_verifier, seen_after

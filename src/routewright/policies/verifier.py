@@ -28,7 +28,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from routewright.encoders.base import Arrays
-from routewright.outcomes.dense import Outcomes
+from routewright.outcomes.arrays import Outcomes
 from routewright.policies.observe import Observation, last, voted
 from routewright.types import Floats, Ints
 

@@ -20,7 +20,7 @@ from pydantic import Field
 from routewright import config
 from routewright.encoders.base import Arrays, Meta
 from routewright.errors import ConfigError
-from routewright.outcomes.dense import Outcomes
+from routewright.outcomes.arrays import Outcomes
 from routewright.policies.base import ArrayPolicy, Wish, answer_vote, certain
 from routewright.policies.observe import Observation, key_of
 from routewright.types import Answer, Call, Decision, Floats, Forecast, Ints, Plan, State

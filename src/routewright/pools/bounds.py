@@ -16,7 +16,7 @@ from typing import Any
 
 import msgspec
 
-from routewright.outcomes.importers.tokens import PATTERN
+from routewright.tokens import PATTERN
 from routewright.types import ModelCard, Query, Usage
 
 Messages = Sequence[Mapping[str, Any]]

@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from routewright.config import Config, parse
 from routewright.encoders.base import Arrays, Meta
 from routewright.errors import RoutewrightError
-from routewright.outcomes.dense import Outcomes
+from routewright.outcomes.arrays import Outcomes
 from routewright.scorers.cost import CostModel
 from routewright.scorers.table import SCORERS
 from routewright.types import Bools, Floats, Forecast, Query, Vectors

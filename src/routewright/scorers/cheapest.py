@@ -6,7 +6,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from routewright.outcomes.dense import Outcomes
+from routewright.outcomes.arrays import Outcomes
 from routewright.scorers.base import NoOptions
 from routewright.scorers.fixed import Fixed
 

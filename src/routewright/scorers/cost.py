@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from routewright.outcomes.dense import Outcomes
+from routewright.outcomes.arrays import Outcomes
 from routewright.scorers.linear import decompose, ridge
 from routewright.types import Floats
 

@@ -14,7 +14,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from routewright.outcomes.dense import Outcomes
+from routewright.outcomes.arrays import Outcomes
 from routewright.scorers.blind import Blind
 from routewright.types import Floats
 

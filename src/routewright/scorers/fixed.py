@@ -12,7 +12,7 @@ from pydantic import Field
 from routewright.config import Config
 from routewright.encoders.base import Arrays, Meta
 from routewright.errors import UnknownName
-from routewright.outcomes.dense import Outcomes
+from routewright.outcomes.arrays import Outcomes
 from routewright.scorers.blind import Blind
 from routewright.types import Bools, Floats, Query
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from routewright.outcomes.dense import Outcomes
+from routewright.outcomes.arrays import Outcomes
 from routewright.outcomes.split import folds
 from routewright.scorers.base import build_scorer
 from routewright.types import Forecast, Vectors

@@ -17,7 +17,7 @@ from pydantic import Field
 
 from routewright.config import Config
 from routewright.encoders.base import Arrays, Meta
-from routewright.outcomes.dense import Outcomes
+from routewright.outcomes.arrays import Outcomes
 from routewright.scorers.base import Scorer
 from routewright.types import Floats, Query
 

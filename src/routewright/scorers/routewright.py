@@ -35,7 +35,7 @@ from pydantic import Field
 
 from routewright.config import Config
 from routewright.encoders.base import Arrays, Meta
-from routewright.outcomes.dense import Outcomes
+from routewright.outcomes.arrays import Outcomes
 from routewright.scorers.base import Scorer
 from routewright.scorers.forest import Forest, grow, means, out_of_bag
 from routewright.scorers.linear import decompose, ridge

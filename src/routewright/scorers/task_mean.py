@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from routewright.encoders.base import Arrays, Meta
-from routewright.outcomes.dense import Outcomes
+from routewright.outcomes.arrays import Outcomes
 from routewright.scorers.base import Scorer
 from routewright.types import Floats, Query
 

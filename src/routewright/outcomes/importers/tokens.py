@@ -8,9 +8,7 @@ from __future__ import annotations
 import polars as pl
 
 from routewright.errors import TableError
-
-PATTERN = r"[A-Za-z]{1,8}|[0-9]{1,3}|\n+|[^\sA-Za-z0-9]"
-"""A token: up to 8 letters, up to 3 digits, a run of line breaks, or any other character that is no space."""
+from routewright.tokens import PATTERN
 
 NOTE = "estimated: regex count"
 
