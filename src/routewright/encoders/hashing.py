@@ -17,7 +17,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
-from scipy import linalg, sparse
+from scipy import sparse
 
 from routewright.config import Config, parse
 from routewright.encoders.base import Arrays, Encoder, Meta, unit
@@ -133,6 +133,8 @@ def _right_vectors(x: sparse.csr_array, dim: int) -> Vectors:
     n, f = x.shape
     dim = min(dim, n, f)
     if min(n, f) <= _EXACT_UP_TO:
+        from scipy import linalg  # 8 MB that only training needs
+
         small = (x @ x.T if n <= f else x.T @ x).toarray().astype(np.float64)
         size = len(small)
         values, vectors = linalg.eigh(small, subset_by_index=(size - dim, size - 1))
