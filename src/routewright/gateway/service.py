@@ -305,7 +305,7 @@ class Service:
                 policy = serving.spare
             try:
                 policy.open()
-                await policy.ready(job.asked.query, self.limits.prepare_s)
+                await policy.ready(job.asked.query, self.limits.prepare_s, len(self._running) < 2)
                 await self._episode(job, policy)
                 if not _useless(job.episode):
                     return

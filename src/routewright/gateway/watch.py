@@ -26,6 +26,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from routewright.errors import EpisodeError
+from routewright.gateway.together import Together
 from routewright.policies.base import Policy, Wish
 from routewright.types import Answer, Call, Decision, Generate, Plan, Query, Reply, State, Think
 
@@ -56,6 +57,7 @@ class Watched(Policy):
         self._overruns = 0  # in a row
         self._alone_until = 0.0
         self._workers: Workers | None = None
+        self._together = Together(inner.prepare)
 
     @property
     def blocking(self) -> bool:
@@ -74,9 +76,17 @@ class Watched(Policy):
         if self._overruns >= _IN_A_ROW and time.monotonic() < self._alone_until:
             raise LeftAlone(f"{self.kind} is left alone after {self._overruns} decisions that took too long")
 
-    async def ready(self, query: Query, within_s: float) -> None:
-        """Have a slow encoder read the query, within its deadline; the decision finds it done."""
+    async def ready(self, query: Query, within_s: float, alone: bool = True) -> None:
+        """Have a slow encoder read the query, within its deadline; the decision finds it done.
+
+        A quick one reads queries together that come together, unless this one is known to be `alone`.
+        """
         if not self.inner.blocking:
+            if alone or self._slow or self.inner.forecaster is None:
+                return
+            if await self._together.ask(query) > self.decide_s:
+                self._slow = True
+                self._overran()
             return
         work = self._submit(self.inner.prepare, [query])
         try:
