@@ -16,11 +16,13 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from routewright.gateway.endpoint import EXTENSION
 from routewright.gateway.service import Service
 from routewright.gateway.settings import LimitSettings, is_loopback
 
@@ -42,6 +44,8 @@ class Connection(HttpToolsProtocol):
     _body_since: float | None = None  # a body is on its way
     _stuck_since: float | None = None  # what is sent is not read
     _head_bytes = 0
+    lost = False
+    on_lost: Callable[[], None] | None = None  # of the request that is being answered
 
     @property
     def _limits(self) -> LimitSettings:
@@ -59,6 +63,9 @@ class Connection(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self.living.discard(self)
         super().connection_lost(exc)
+        self.lost = True
+        if self.on_lost is not None:
+            self.on_lost()
 
     def data_received(self, data: bytes) -> None:
         if self._head_since is not None:
@@ -83,6 +90,7 @@ class Connection(HttpToolsProtocol):
             raise _Refused(431, f"The head is longer than {limits.header_bytes} bytes.")
         if self.service.setup.guarded and not _own_origin(self.headers):
             raise _Refused(403, "A web page of another address may not use this gateway: it has no keys. Add [[keys]].")
+        self.scope["extensions"] = {EXTENSION: self}  # type: ignore[dict-item]
         super().on_headers_complete()
         if self.service.leaving:
             self.cycle.keep_alive = False

@@ -28,6 +28,7 @@ Receive: TypeAlias = Callable[[], Awaitable[Message]]
 Send: TypeAlias = Callable[[Message], Awaitable[None]]
 Headers: TypeAlias = list[tuple[bytes, bytes]]
 
+EXTENSION = "routewright.connection"  # of the ASGI scope: a connection that tells when its client has gone
 _BEAT_S = 15.0  # between comments that keep an idle stream open
 _TRACE = HEADER.encode() + b"trace-id"
 _log = logging.getLogger("routewright.gateway")
@@ -67,7 +68,7 @@ class Endpoint:
                 if asked.stream:
                     await self._stream(asked, key, trace_id, named, receive, send)
                 else:
-                    await self._whole(asked, key, trace_id, named, receive, send)
+                    await self._whole(asked, key, trace_id, named, Watch(scope, receive), send)
             finally:
                 self.in_flight -= 1
                 self._service.metrics.in_flight.dec()
@@ -93,21 +94,17 @@ class Endpoint:
             raise
         return asked, key
 
-    async def _whole(self, asked: Asked, key: Key, trace_id: str, named: Headers, receive: Receive, send: Send) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        watch = task.get_loop().create_task(gone(receive))
-        watch.add_done_callback(lambda ended: None if ended.cancelled() else task.cancel())
+    async def _whole(self, asked: Asked, key: Key, trace_id: str, named: Headers, watch: Watch, send: Send) -> None:
         try:
             served = await self._service.answer(asked, key, trace_id)
-            watch.cancel()
+            watch.end()
             await answer(send, 200, self._dialect.whole(served), [*named, *served.headers()])
         except asyncio.CancelledError:
-            if not watch.done() or watch.cancelled():
+            if not watch.left:
                 raise  # not because the client has gone
-            task.uncancel()
+            watch.task.uncancel()
         finally:
-            watch.cancel()
+            watch.end()
 
     async def _stream(
         self, asked: Asked, key: Key, trace_id: str, named: Headers, receive: Receive, send: Send
@@ -197,6 +194,38 @@ async def gone(receive: Receive) -> None:
     """Until the client has gone."""
     while (await receive())["type"] != "http.disconnect":
         pass
+
+
+class Watch:
+    """Cancels the running task when its client goes away; `left` says that it has.
+
+    Our own server tells (`connection.py`); of any other the next message is awaited, in a task of its own.
+    """
+
+    def __init__(self, scope: Mapping[str, Any], receive: Receive) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self.task, self.left = task, False
+        self._connection = scope["extensions"].get(EXTENSION) if "extensions" in scope else None
+        self._waiting: asyncio.Task[None] | None = None
+        if self._connection is None:
+            self._waiting = task.get_loop().create_task(gone(receive))
+            self._waiting.add_done_callback(lambda ended: None if ended.cancelled() else self._leave())
+        elif self._connection.lost:
+            self._leave()
+        else:
+            self._connection.on_lost = self._leave
+
+    def _leave(self) -> None:
+        self.left = True
+        self.task.cancel()
+
+    def end(self) -> None:
+        """Cancel nothing any more."""
+        if self._waiting is not None:
+            self._waiting.cancel()
+        elif self._connection is not None and self._connection.on_lost == self._leave:
+            self._connection.on_lost = None
 
 
 async def stop(work: asyncio.Future[Any]) -> None:
