@@ -42,13 +42,11 @@ async def measure(servers: Servers) -> dict[str, Any]:
             for at_once in AT_ONCE:
                 case = f"{size}, {'streamed' if stream else 'whole'}, {at_once} at once"
                 out[case] = await _case(servers, targets, characters, stream, at_once)
-    slow = {n: (server, "slow" if server != "upstream" else "m") for n, (server, m) in targets.items() if m != "auto"}
+    named = {n: server for n, (server, model) in targets.items() if model != "auto"}
+    slow = {n: (server, "slow") for n, server in named.items()}
     out["answers after 100 ms, 64 at once"] = await _case(servers, slow, 1_000, False, 64, prefix="/slow")
-    out[f"{STREAMS} paced streams"] = {
-        name: await _paced(servers, server, STREAMS)
-        for name, (server, m) in targets.items()
-        if m != "auto" and name != "upstream"
-    }
+    paced = f"{STREAMS} paced streams"
+    out[paced] = {n: await _paced(servers, server, STREAMS) for n, server in named.items() if n != "upstream"}
     out[f"{HELD} paced streams"] = {"a model named": await _paced(servers, "gateway", HELD)}
     out["memory_loaded_mb"] = {name: round(servers.memory_mb(name), 1) for name in servers.children}
     out["ratios"] = _ratios(out)
@@ -68,7 +66,7 @@ async def _case(
     cpu: dict[str, list[float]] = {name: [] for name in targets}
     for turn in range(ROUNDS + 1):
         for name, (server, model) in targets.items():
-            url = servers.urls[server].replace("/v1", prefix + "/v1") if server == "upstream" else servers.urls[server]
+            url = _below(servers, server, prefix)
             before, began = servers.cpu_s(server), time.perf_counter()
             took = await load(url, model, characters, stream, at_once, SECONDS if turn else 0.2)
             spent, lasted = servers.cpu_s(server) - before, time.perf_counter() - began
@@ -115,7 +113,8 @@ async def call(connections: Connections, body: bytes) -> float:
     while data := await answer.read_some():
         read += data
     connections.release(answer)
-    if answer.status != 200 or b"word word" not in read:
+    cut = b'"stream": true' in body and (b"[DONE]" not in read[-40:] or b'"error"' in read)
+    if answer.status != 200 or b"word word" not in read or cut:
         raise RuntimeError(f"answered {answer.status}: {bytes(read[:300])!r}")
     return time.perf_counter() - began
 
@@ -129,10 +128,8 @@ def body_of(model: str, characters: int, stream: bool) -> bytes:
 
 async def _paced(servers: Servers, server: str, streams: int) -> dict[str, float]:
     """Slow streams held at once: share of a core, memory, and how long a stream takes that lasts 5 s at its source."""
-    if server == "relay":
-        return {}
     before, began = servers.cpu_s(server), time.perf_counter()
-    took = await load(servers.urls[server], "paced", 200, True, streams, 0.0)
+    took = await load(_below(servers, server, "/paced"), "paced", 200, True, streams, 0.0)
     lasted = time.perf_counter() - began
     return {
         "p50_s": round(float(np.median(took)), 3),
@@ -140,6 +137,12 @@ async def _paced(servers: Servers, server: str, streams: int) -> dict[str, float
         "cpu_share": round((servers.cpu_s(server) - before) / lasted, 4),
         "memory_mb": round(servers.memory_mb(server), 1),
     }
+
+
+def _below(servers: Servers, server: str, prefix: str) -> str:
+    """Where to ask: a gateway knows by the model what the upstream and the relay know by the path."""
+    url = servers.urls[server]
+    return url.replace("/v1", prefix + "/v1") if server in ("upstream", "relay") else url
 
 
 def _ratios(out: dict[str, Any]) -> dict[str, Any]:

@@ -29,7 +29,7 @@ class Servers:
         os.sched_setaffinity(0, {self._cores[-1]})  # this process makes the load
         up = self._start("upstream", lambda port: [*MODULE, "upstream", str(port)])
         self.upstream = f"http://127.0.0.1:{up}"
-        self._start("relay", lambda port: [*MODULE, "relay", str(port), self.upstream + PATH])
+        self._start("relay", lambda port: [*MODULE, "relay", str(port), self.upstream])
         self._start("gateway", lambda port: [*SERVE, str(configured(folder, self.upstream, port))])
         for name, peer in peers.PEERS.items() if with_peers else ():
             try:

@@ -1,7 +1,7 @@
 """What stands behind and beside the gateway: an upstream that answers at once (or as its path says), and a bare relay to it.
 
     python -m benchmarks.gateway.upstream upstream PORT
-    python -m benchmarks.gateway.upstream relay PORT UPSTREAM_URL
+    python -m benchmarks.gateway.upstream relay PORT UPSTREAM
 
 Neither keeps, checks or counts anything: the relay is the least a proxy on uvicorn and aiohttp can do.
 """
@@ -27,17 +27,20 @@ def whole() -> bytes:
     ).encode()
 
 
-def streamed() -> list[bytes]:
-    """A reply of 24 chunks, and its usage."""
-    pieces: list[Any] = [{"index": 0, "delta": {"content": "word " * 5}, "finish_reason": None}] * FRAMES
+def streamed(frames: int) -> list[bytes]:
+    """A reply of so many chunks, and its usage."""
+    texts = (
+        "word " * 5 + f"{i} " for i in range(frames)
+    )  # all of them different: LiteLLM ends a stream that repeats itself
+    pieces: list[Any] = [{"index": 0, "delta": {"content": text}, "finish_reason": None} for text in texts]
     pieces.append({"index": 0, "delta": {}, "finish_reason": "stop"})
     chunks: list[Any] = [{"id": "u", "object": "chat.completion.chunk", "model": "u", "choices": [p]} for p in pieces]
     chunks.append({"choices": [], "usage": {"prompt_tokens": 200, "completion_tokens": 120, "total_tokens": 320}})
     return [b"data: " + json.dumps(c).encode() + b"\n\n" for c in chunks] + [b"data: [DONE]\n\n"]
 
 
-WHOLE, STREAMED = whole(), streamed()
-PACED = [*STREAMED[:1] * 250, *STREAMED[-3:]]  # 250 pieces; below /paced, 50 a second
+WHOLE, STREAMED = whole(), streamed(FRAMES)
+PACED = streamed(250)  # 250 pieces; below /paced, 50 a second
 JSON = [(b"content-type", b"application/json"), (b"content-length", str(len(WHOLE)).encode())]
 SSE = [(b"content-type", b"text/event-stream")]
 
@@ -84,8 +87,8 @@ async def upstream(scope: Any, receive: Any, send: Any) -> None:
     await send({"type": "http.response.body", "body": b""})
 
 
-def relay(url: str) -> Any:
-    """Passes bodies on, and back as they come."""
+def relay(base: str) -> Any:
+    """Passes bodies on to the same path below `base`, and back as they come."""
     import aiohttp
 
     held: dict[str, aiohttp.ClientSession] = {}
@@ -97,7 +100,9 @@ def relay(url: str) -> Any:
         body = await body_of(receive)
         if "session" not in held:
             held["session"] = aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0))
-        async with held["session"].post(url, data=body, headers={"content-type": "application/json"}) as answer:
+        async with held["session"].post(
+            base + scope["path"], data=body, headers={"content-type": "application/json"}
+        ) as answer:
             kind = answer.headers["content-type"].encode()
             await send({"type": "http.response.start", "status": answer.status, "headers": [(b"content-type", kind)]})
             async for part in answer.content.iter_any():

@@ -86,9 +86,22 @@ class Hashing(Encoder):
         if len(texts) > _BLOCK:
             return np.vstack([self.encode(texts[at : at + _BLOCK]) for at in range(0, len(texts), _BLOCK)])
         rows, buckets, counts, shape = count(texts, _BUCKETS)
-        dense = unit(self._matrix(rows, buckets, counts, len(texts)) @ self._weights)
+        if len(texts) == 1:
+            dense = unit(self._one(buckets, counts)[None])
+        else:
+            dense = unit(self._matrix(rows, buckets, counts, len(texts)) @ self._weights)
         standard = np.clip((shape - self._mean) / self._scale, -4, 4) * self.config.shape_weight
         return np.hstack([dense, standard.astype(np.float32)])
+
+    def _one(self, buckets: Ints, counts: Floats) -> Vectors:
+        """`_matrix` @ W for one text, without making a sparse matrix of it."""
+        column = self._column[buckets]
+        known = column >= 0
+        column = column[known]
+        value = (1 + np.log(counts[known])) * self._idf[column]
+        norm = np.sqrt(value @ value)
+        made: Vectors = (value / (norm or 1.0)).astype(np.float32) @ self._weights[column]
+        return made
 
     def _matrix(self, rows: Ints, buckets: Ints, counts: Floats, n: int) -> sparse.csr_array:
         column = self._column[buckets]

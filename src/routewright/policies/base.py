@@ -208,14 +208,11 @@ class Forecaster:
             while len(self._kept) > _REMEMBERED:
                 self._kept.popitem(last=False)
         rows = [known[key] for key in keys]
-        quality: Floats = np.stack([row[0] for row in rows])
-        std: Floats = np.stack([row[1] for row in rows])
-        cost: Floats = np.stack([row[2] for row in rows])
+        quality, std, cost, may = (np.array([row[i] for row in rows]) for i in range(4))
         for i, query in enumerate(queries):
             for model, usd in query.saved_usd.items():  # a cost below zero is fine: only differences decide
                 if model in self.router.models:
                     cost[i, self.router.models.index(model)] -= usd
-        may: Bools = np.stack([row[3] for row in rows])
         return Forecast(self.router.models, quality, std, cost, None, None if may.all() else may)
 
 

@@ -22,6 +22,7 @@ from scipy import sparse
 
 from routewright.types import Floats, Ints
 
+_FEW = 16  # rows whose leaf values are simply gathered
 _BLOCK = 256  # rows sent down all trees at once, so that what they touch stays in the cache
 
 
@@ -72,6 +73,9 @@ class Forest:
         """[N, K] leaf values [leaves, K] averaged over the trees."""
         n_trees = len(self.root)
         leaf = self.leaves(x)
+        if len(x) <= _FEW:  # a sparse matrix costs more than it spares
+            few: Floats = values[leaf].mean(axis=1, dtype=np.float64)
+            return few
         pointer = np.arange(len(x) + 1, dtype=np.int64) * n_trees
         weight = np.full(leaf.size, 1 / n_trees, dtype=np.float32)
         shape = (len(x), self.n_leaves)
