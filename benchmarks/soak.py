@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sqlite3
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -24,7 +25,7 @@ from benchmarks.gateway.measure import body_of, call, load
 from benchmarks.gateway.servers import KEY, Servers
 from routewright.pools.providers.connections import Connections
 
-SHARE, TICK_S = 0.8, 0.001
+SHARE, TICK_S, MOST = 0.8, 0.001, 4000
 SECONDS = float(os.environ.get("SOAK_S", "600"))
 HELD = 1000
 
@@ -43,9 +44,9 @@ async def _soak(servers: Servers, store: Path) -> dict[str, Any]:
     url = servers.urls["gateway"]
     await load(url, "faulty", 1000, False, 64, 3.0)
     rates = []
-    for _ in range(5):
+    for _ in range(10):
         began = time.perf_counter()
-        rates.append(len(await load(url, "faulty", 1000, False, 64, 2.0)) / (time.perf_counter() - began))
+        rates.append(len(await load(url, "faulty", 1000, False, 64, 3.0)) / (time.perf_counter() - began))
     capacity = float(np.median(rates))
     await asyncio.sleep(1.0)  # the last of them are kept a moment later
     before = _kept(store)
@@ -105,6 +106,16 @@ async def _at(servers: Servers, url: str, per_s: float, memory: list[float]) -> 
             sent += 1
         if now >= looked:
             memory.append(round(servers.memory_mb("gateway"), 1))
+            if len(running) > MOST:
+                raise RuntimeError(
+                    f"{len(running)} requests wait after {now:.0f} s at {per_s:.0f} a second: it does not keep up"
+                )
+            late = 1e3 * float(np.median(took[-1000:])) if took else 0.0
+            print(
+                f"{now:6.1f} s, {len(took)} answered, {failed} failed, p50 {late:.2f} ms, {memory[-1]} MB",
+                file=sys.stderr,
+                flush=True,
+            )
             looked += max(1.0, SECONDS / 60)
         await asyncio.sleep(TICK_S)
     await asyncio.gather(*running)
