@@ -10,6 +10,7 @@ import asyncio
 import logging
 import math
 import os
+import time
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from typing import Any, TypeAlias
 
@@ -40,6 +41,15 @@ _SSE: Headers = [
 ]
 
 
+def new_id() -> str:
+    """32 hexadecimal digits: 12 of the time, milliseconds, and 20 that are random.
+
+    In order of time, so that a store adds to the end of its index: with random ids each record touches a page of its own, and
+    a store of some hundred thousand records takes more time than all the rest of a request.
+    """
+    return f"{time.time_ns() // 1_000_000:012x}{os.urandom(10).hex()}"
+
+
 class Endpoint:
     """An ASGI application for the path of one dialect."""
 
@@ -53,7 +63,7 @@ class Endpoint:
         return self._service.limits
 
     async def __call__(self, scope: Mapping[str, Any], receive: Receive, send: Send) -> None:
-        trace_id = os.urandom(16).hex()
+        trace_id = new_id()
         number = trace_id.encode()
         named = [(b"x-request-id", number), (_TRACE, number), *self._dialect.headers(trace_id)]
         try:
