@@ -2,13 +2,16 @@
 
     python -m benchmarks soak            # SOAK_S=60 for a shorter one
 
-First its capacity (64 at once, as fast as they go), then requests at 80 % of it, evenly spaced, to a model whose upstream answers one request in a hundred with 503; the pool asks again at once. Then a thousand slow
-streams held together. What was answered is compared with what the store kept.
+First its capacity (64 at once, as fast as they go), then requests at 80 % of it, evenly spaced, to a model whose upstream
+answers one request in a hundred with 503; the pool asks again at once. Then a thousand slow streams held together. What was
+answered is compared with what the store kept. Latency is told over all, and by windows of a sixtieth of the time: what else
+the machine does shows in some of them.
 """
 
 from __future__ import annotations
 
 import asyncio
+import itertools
 import os
 import sqlite3
 import sys
@@ -50,7 +53,8 @@ async def _soak(servers: Servers, store: Path) -> dict[str, Any]:
     await asyncio.sleep(1.0)  # the last of them are kept a moment later
     before = _kept(store)
     memory: list[float] = []
-    took, failed = await _at(servers, url, SHARE * capacity, memory)
+    took, failed, ends = await _at(servers, url, SHARE * capacity, memory)
+    ratios = sorted(_windows(took, ends))
     await asyncio.sleep(1.0)
     kept = _kept(store) - before
     held = await load(url, "paced", 200, True, HELD, 0.0)
@@ -67,6 +71,11 @@ async def _soak(servers: Servers, store: Path) -> dict[str, Any]:
         "p99_ms": round(1e3 * p99, 3),
         "worst_ms": round(1e3 * max(took), 1),
         "p99_over_p50": round(p99 / p50, 2),
+        "windows": {
+            "number": len(ratios),
+            "p99_over_p50_median": round(float(np.median(ratios)), 2),
+            "within_5": sum(ratio <= 5 for ratio in ratios),
+        },
         "memory_mb": {
             "start": memory[0],
             "first_half": round(float(np.median(memory[:half])), 1),
@@ -81,8 +90,8 @@ async def _soak(servers: Servers, store: Path) -> dict[str, Any]:
     }
 
 
-async def _at(servers: Servers, url: str, per_s: float, memory: list[float]) -> tuple[list[float], int]:
-    """Requests at an even rate; seconds of those answered, and how many were not.
+async def _at(servers: Servers, url: str, per_s: float, memory: list[float]) -> tuple[list[float], int, list[int]]:
+    """Requests at an even rate: seconds of those answered, how many were not, and how many had come by the end of each window.
 
     Each is due at its moment, and its time counts from there, also where all `CLIENTS` are still busy: a gateway that is slow
     for a while is not spared the requests that were due meanwhile.
@@ -91,6 +100,7 @@ async def _at(servers: Servers, url: str, per_s: float, memory: list[float]) -> 
     head, tail = body_of("faulty", 1000, False).split(b"NUMBER", 1)
     took, failed, began = list[float](), 0, time.perf_counter()
     numbers = iter(range(int(SECONDS * per_s)))
+    ends: list[int] = []
 
     async def client() -> None:
         nonlocal failed
@@ -108,6 +118,7 @@ async def _at(servers: Servers, url: str, per_s: float, memory: list[float]) -> 
 
     async def look() -> None:
         while True:
+            ends.append(len(took))
             memory.append(round(servers.memory_mb("gateway"), 1))
             late = 1e3 * float(np.median(took[-1000:])) if took else 0.0
             told = f"{len(took)} answered, {failed} failed, p50 {late:.2f} ms, {memory[-1]} MB"
@@ -118,7 +129,17 @@ async def _at(servers: Servers, url: str, per_s: float, memory: list[float]) -> 
     await asyncio.gather(*(client() for _ in range(CLIENTS)))
     looking.cancel()
     connections.close()
-    return took, failed
+    return took, failed, ends
+
+
+def _windows(took: list[float], ends: list[int]) -> list[float]:
+    """p99 over p50 of each window."""
+    found = []
+    for first, last in itertools.pairwise(ends):
+        if last > first:
+            p50, p99 = np.quantile(took[first:last], [0.5, 0.99])
+            found.append(float(p99 / p50))
+    return found
 
 
 def _kept(store: Path) -> int:
