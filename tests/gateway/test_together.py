@@ -39,6 +39,17 @@ def test_those_of_one_turn_are_one_batch() -> None:
     assert [len(batch) for batch in log.batches] == [5, MOST, 2]  # one alone is read when it is decided on
 
 
+def test_long_texts_make_smaller_batches() -> None:
+    log = Log()
+
+    async def main() -> None:
+        together = Together(log)
+        await asyncio.gather(*(together.ask(Query("x" * 64_000)) for _ in range(MOST)))
+
+    asyncio.run(main())
+    assert [len(batch) for batch in log.batches] == [12, 12]
+
+
 def test_who_has_gone_is_left_out() -> None:
     log = Log()
 
