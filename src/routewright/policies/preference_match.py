@@ -2,7 +2,8 @@
 
 For a turn t and a route r with description d[r] and examples e[r, i], all vectors of length one:
 
-    near[t, r]  = alpha * <t, d[r]> + (1 - alpha) * max_i <t, e[r, i]>         without examples: <t, d[r]>
+    near[t, r]  = alpha * <t, d[r]> + (1 - alpha) / 2 * (max_i <t, e[r, i]> + mean_i <t, e[r, i]>)
+                  without examples: <t, d[r]>; the mean of all those texts, and of OUTSIDE, is taken off every vector
     full[t]     = min(1, content words of t / 4)
     score[r]    = full[0] * near[0, r] + sum_k gamma^k * rest[k] * full[k] * near[k, r]
                   rest[k] = product over j < k of (1 - full[j])
@@ -110,7 +111,7 @@ class Seen:
     """Conversations as the matcher sees them: what a calibration is fitted on. C conversations, K turns, R routes."""
 
     described: Floats  # [C, K, R] similarity of the turn to the description
-    exemplified: Floats  # [C, K, R] and to the nearest example; to the description without examples
+    exemplified: Floats  # [C, K, R] and to the examples; to the description without any
     full: Floats  # [C, K], 0 for turns that are not there
     known: Floats  # [C] share of the newest turn's content words that some route has
     outside: Floats  # [C] similarity of the newest turn to the nearest of OUTSIDE
@@ -139,6 +140,9 @@ class Matcher:
         self._far = (*OUTSIDE, *routes.other.examples)
         examples = [example for route in routes.routes for example in route.examples]
         self.encoder.fit(self._read([*described, *examples, *self._far]))
+        self._common: Any = 0.0
+        self._common = self._encode([*described, *examples, *self._far]).mean(axis=0)
+        self._texts = described
         self._described = self._encode(described)
         self._examples = self._encode(examples)
         self._outside = self._encode(self._far)
@@ -162,6 +166,7 @@ class Matcher:
         seen = self.see(conversations)
         scores, features = weigh(seen, self.calibration.alpha, self.calibration.gamma)
         sure = sigmoid(features @ np.array(self.calibration.weights) + self.calibration.bias)
+        sure = np.where(features[:, 0] > 0, sure, 0.0)  # like nothing at all
         return [self._said(row, float(p)) for row, p in zip(scores, sure, strict=True)]
 
     def _said(self, scores: Floats, sure: float) -> Match:
@@ -183,7 +188,8 @@ class Matcher:
         exemplified = described.copy()
         for r, rows in enumerate(self._rows):
             if len(rows):
-                exemplified[:, r] = (vectors @ self._examples[rows].T).max(axis=1)
+                near = vectors @ self._examples[rows].T
+                exemplified[:, r] = (near.max(axis=1) + near.mean(axis=1)) / 2
         shape = (len(said), _TURNS, len(self.names))
         near_d, near_e, full = np.zeros(shape), np.zeros(shape), np.zeros(shape[:2])
         known, outside = np.zeros(len(said)), np.zeros(len(said))
@@ -199,10 +205,15 @@ class Matcher:
 
     def alike(self) -> Floats:
         """[R, R] similarity of every two routes' descriptions."""
-        return self._described.astype(np.float64) @ self._described.astype(np.float64).T
+        plain = unit(self.encoder.encode(self._read(self._texts))).astype(np.float64)
+        return plain @ plain.T
 
     def _encode(self, texts: Sequence[str]) -> Vectors:
-        return unit(self.encoder.encode(self._read(texts))) if texts else np.zeros((0, 1), dtype=np.float32)
+        if not texts:
+            return np.zeros((0, len(self._common)), dtype=np.float32)
+        vectors = unit(self.encoder.encode(self._read(texts)))
+        said = np.linalg.norm(vectors, axis=1, keepdims=True) > 0  # a text without a known word is like nothing
+        return unit(np.where(said, vectors - self._common, vectors))
 
     def _read(self, texts: Sequence[str]) -> list[str]:
         """Texts as the encoder is given them: one that counts words sees only those that say something."""
@@ -228,8 +239,12 @@ def weigh(seen: Seen, alpha: float, gamma: float) -> tuple[Floats, Floats]:
 
 
 def content(text: str) -> list[str]:
-    """The words that say something, cut to their first six letters, so that most endings do not matter."""
-    return [w[:6] for w in _WORD.findall(text.lower()) if w not in _EMPTY]
+    """The words that say something, without a plural's s, cut to six letters, so that most endings do not matter."""
+    return [_stem(w) for w in _WORD.findall(text.lower()) if w not in _EMPTY]
+
+
+def _stem(word: str) -> str:
+    return (word[:-1] if len(word) > 3 and word.endswith("s") and not word.endswith("ss") else word)[:6]
 
 
 def sigmoid(x: Floats) -> Floats:
