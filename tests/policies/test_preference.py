@@ -276,8 +276,8 @@ def test_no_route_is_asked_for_that_would_leave_no_money_for_the_answer() -> Non
 
 
 def test_the_conversation_decides_and_not_its_first_words() -> None:
-    messages = (said("user", CRASH.text), said("assistant", "Fixed."), said("user", "Now when do I prune roses?"))
-    query = Query("Now when do I prune roses?", messages=messages)
+    messages = (said("user", CRASH.text), said("assistant", "Fixed."), said("user", ROSES.text))
+    query = Query(ROSES.text, messages=messages)
     namer = Scripted('{"route": "garden_care"}')
     ask(policy(backend="model", model="m0"), query, namer, Scripted(), Scripted())
     heard = json.loads(namer.asked[0].messages[0]["content"].split("<conversation>\n")[1].split("\n</conversation>")[0])
