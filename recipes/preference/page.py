@@ -8,6 +8,7 @@ one phrase are drawn together), for turns that share a phrase are no independent
 
 from __future__ import annotations
 
+import asyncio
 import datetime
 import subprocess
 import sys
@@ -20,6 +21,7 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).parent))
 from calibrate import COUNT, SEEDS, early, labelled
 from conversations import HERE, phrases
+from lab import measure
 from real import real_tables
 from ways import Nearest, Way, chance, keywords, majority, matcher
 
@@ -245,6 +247,7 @@ def main() -> None:
     added(routes)
     latency(matchers, routes)
     real_tables(matchers=("minilm", "hashing"))
+    asyncio.run(measure(100))
 
 
 if __name__ == "__main__":

@@ -94,7 +94,10 @@ def test_conversations_go_where_their_last_turns_belong(tmp_path: Path) -> None:
         crash = ("user", "My program crashes with an exception")
         assert ask(crash).choices[0].message.content == "by large"
         moved = ask(
-            ("system", "Be brief."), crash, ("assistant", "Fixed."), ("user", "When should roses and trees in my garden be pruned?")
+            ("system", "Be brief."),
+            crash,
+            ("assistant", "Fixed."),
+            ("user", "When should roses and trees in my garden be pruned?"),
         )
         assert moved.choices[0].message.content == "by small"
         assert ask(("user", "zzz qqq")).choices[0].message.content == "by spare"

@@ -257,6 +257,6 @@ def _spaced(name: str) -> str:
 
 def _options(encoder: str, options: Mapping[str, Any] | None) -> Mapping[str, Any]:
     """Words that stand in one route alone are what tells routes apart; the look of a text does not."""
-    if encoder == "hashing":
-        return {"min_df": 1, "dim": 1024, "shape_weight": 0.0, **(options or {})}
-    return options or {}
+    words = {"min_df": 1, "dim": 1024, "shape_weight": 0.0}
+    own = {"hashing": words, "hybrid": {"hashing": words, "minilm_weight": 2.0}}
+    return {**own.get(encoder, {}), **(options or {})}
