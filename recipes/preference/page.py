@@ -21,10 +21,10 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).parent))
 from calibrate import COUNT, SEEDS, early, labelled
 from conversations import HERE, phrases
-from lab import measure
 from real import real_tables
 from ways import Nearest, Way, chance, keywords, majority, matcher
 
+from lab import measure
 from routewright.policies.preference_eval import Found, Labelled, find_all, hits, judge, runs
 from routewright.policies.preference_fit import calibration_error, calibration_of
 from routewright.policies.preference_match import Matcher
