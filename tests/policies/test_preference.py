@@ -424,6 +424,6 @@ def test_the_regression_is_the_maximum_of_its_likelihood() -> None:
     rng = np.random.default_rng(0)
     x = rng.normal(size=(4000, 2))
     y = rng.random(4000) < 1 / (1 + np.exp(-(2 * x[:, 0] - x[:, 1] + 0.5)))
-    assert logistic(x, y) == pytest.approx([2, -1, 0.5], abs=0.2)
+    assert logistic(x, y, np.ones(4000)) == pytest.approx([2, -1, 0.5], abs=0.2)
     assert calibration_error(np.full(1000, 0.5), np.arange(1000) % 2 == 0) == pytest.approx(0, abs=1e-9)
     assert calibration_error(np.full(1000, 0.9), np.arange(1000) % 2 == 0) == pytest.approx(0.4)

@@ -258,5 +258,5 @@ def _spaced(name: str) -> str:
 def _options(encoder: str, options: Mapping[str, Any] | None) -> Mapping[str, Any]:
     """Words that stand in one route alone are what tells routes apart; the look of a text does not."""
     words = {"min_df": 1, "dim": 1024, "shape_weight": 0.0}
-    own = {"hashing": words, "hybrid": {"hashing": words, "minilm_weight": 2.0}}
+    own: dict[str, dict[str, Any]] = {"hashing": words, "hybrid": {"hashing": words, "minilm_weight": 2.0}}
     return {**own.get(encoder, {}), **(options or {})}
