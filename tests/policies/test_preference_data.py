@@ -119,3 +119,16 @@ def test_real_questions_find_their_routes(recipe: Any, table: str) -> None:
     if table != "alpaca_eval_v1":
         assert np.mean(best) > 2 / len(routes.names)
     assert len(found) == len(made)
+
+
+def test_near_misses_teach_the_confidence_to_refuse(recipe: Any) -> None:
+    """Requests for routes that are not in the file go to other more often; what that costs is in the recipe's results."""
+    calibrate = recipe["calibrate"]
+    few, late = calibrate.early(), tuple(recipe["conversations"].phrases()["late"])
+    fitting, new = calibrate.labelled("fit", 0, few.names, 320), calibrate.labelled("test", 0, late, 80)
+    sent = []
+    for weight in (0.0, 0.3):
+        made = Matcher(few, "hashing", calibrate.fit_on(few, fitting, "hashing", weight))
+        found = find_all(new, recipe["ways"].matcher(made))
+        sent.append(np.mean([one.route == OTHER for row in found for one in row]))
+    assert sent[1] > sent[0]
