@@ -73,7 +73,8 @@ class Coordinator:
         return self.presets.get("default", self.presets.get("q99", 0.01))
 
     def check(self, models: Sequence[str]) -> None:
-        """Refuse a pool that lacks every model this coordinator was trained for."""
+        """Refuse a pool that lacks every model this coordinator was trained for, or that its policy's options do not fit."""
+        self.policy.check(models)
         mine = self.policy.models
         if mine and not set(mine) & set(models):
             raise RouterError(

@@ -23,6 +23,14 @@ from tests.pools.doubles import Scripted, scripted_pool
 OPTIONS: dict[str, dict[str, Any]] = {
     "pipeline": {"models": ["m0", "m1"]},
     "decompose": {"planner": "m0"},
+    "preference": {
+        "routes": {
+            "routes": [
+                {"name": "choice_questions", "description": "which of several is right", "models": ["m0", "m1"]}
+            ],
+            "other": {"models": ["m2"]},
+        }
+    },
 }  # what a policy can not do without
 QUERY = Query("Which?\nA) one\nB) two\nC) three")
 DOWN = ProviderError("503", "server", retryable=True)

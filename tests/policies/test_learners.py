@@ -46,6 +46,7 @@ NOT_LEARNING = {
     "decompose": "does what its planner writes; its router's scorer is tested here",
     "self_refine": "asks the model it is told to, and shows it replies, which no table recorded",
     "pipeline": "asks the models it is told to, and shows them replies, which no table recorded",
+    "preference": "does what its routes file says; its router's scorer is tested here",
 }
 THREE = ("sim-large", "sim-medium", "sim-encyclopedia")  # right with 0.786, 0.574, 0.750 on rare facts
 OPTIONS: dict[str, list[dict[str, object]]] = {"cascade": [{}, {"rule": "verifier"}]}  # beside: the defaults

@@ -14,6 +14,7 @@ from routewright.cli.inspect import inspect
 from routewright.cli.lab import lab
 from routewright.cli.policies import policies
 from routewright.cli.route import route
+from routewright.cli.routes import routes
 from routewright.cli.serve import serve
 from routewright.cli.train import train
 
@@ -35,6 +36,7 @@ app.command()(serve)
 app.command()(export)
 app.command()(policies)
 app.command()(demo)
+app.add_typer(routes, name="routes")
 app.add_typer(lab, name="lab")
 
 

@@ -23,7 +23,7 @@ from routewright.gateway.job import Serving
 from routewright.gateway.keys import Keyring
 from routewright.gateway.records import Recorder, redactor
 from routewright.gateway.settings import CoordinatorEntry, LimitSettings, SessionSettings, Settings
-from routewright.policies.base import build_policy
+from routewright.policies.base import beside, build_policy
 from routewright.pools.config import read_pool
 from routewright.pools.pool import Endpoint, Pool, build_pool
 
@@ -75,6 +75,8 @@ class Setup:
                 )
             try:
                 serving.coordinator.check(models)
+            except ConfigError as error:
+                raise ConfigError(f"coordinators.{name}: {error}") from None
             except RouterError as error:
                 raise RouterError(f"coordinators.{name}: {error}") from None
 
@@ -132,7 +134,7 @@ def _pool(path: Path, before: Setup | None) -> Pool:
 def _serving(name: str, entry: CoordinatorEntry, base: Path, pool: Pool, may_break: bool) -> Serving:
     """A coordinator ready to serve. What is wrong with the configuration is raised; with trained files, see `make_setup`."""
     if not entry.path:
-        made = find(entry.policy, entry.options)
+        made = find(entry.policy, beside(entry.policy, entry.options, base))
         return Serving(made, entry, frontier=_frontier(base, entry, made))
     folder = base / entry.path
     try:

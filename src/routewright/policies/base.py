@@ -22,6 +22,7 @@ import threading
 from abc import ABC, abstractmethod
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -72,6 +73,7 @@ class Policy(ABC):
     summary: ClassVar[str]
     contexts: ClassVar[tuple[str, ...]] = ("query",)
     supports: ClassVar[frozenset[str]] = frozenset()
+    files: ClassVar[tuple[str, ...]] = ()  # options that are paths; a serve file's are relative to it
     forecaster: Forecaster | None = None  # a router's forecasts, for those that use them
 
     @property
@@ -93,6 +95,9 @@ class Policy(ABC):
         self.config: Any = config if config is not None else self.Config()
         self.seed = seed
         self.models: tuple[str, ...] = ()  # the pool fitted on; empty: any
+
+    def check(self, models: Sequence[str]) -> None:  # noqa: B027 - most policies take any pool
+        """Refuse a pool that the policy's own options do not fit; nothing by default."""
 
     def prepare(self, queries: Sequence[Query]) -> None:
         """Work that needs the queries alone, done once before their episodes begin."""
@@ -240,6 +245,12 @@ def build_policy(kind: str, options: Mapping[str, Any] | None = None, seed: int 
     """A new policy by name; `UnknownName` or `ConfigError` on bad input."""
     cls = POLICIES.load(kind)
     return cls(parse(cls.Config, options or {}, f"policy {kind!r}"), seed)
+
+
+def beside(kind: str, options: Mapping[str, Any], base: Path) -> dict[str, Any]:
+    """The options of a policy with its paths made relative to a folder: that of the file they stand in."""
+    files = POLICIES.load(kind).files if kind in POLICIES else ()
+    return {k: str(base / v) if k in files and v and isinstance(v, str) else v for k, v in options.items()}
 
 
 def restore_policy(kind: str, arrays: Mapping[str, NDArray[Any]], meta: Mapping[str, Any]) -> Policy:

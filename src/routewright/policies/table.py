@@ -19,5 +19,6 @@ POLICIES: Table[type[Policy]] = Table(
         "decompose": "routewright.policies.decompose:Decompose",
         "self_refine": "routewright.policies.pipeline:SelfRefine",
         "pipeline": "routewright.policies.pipeline:Pipeline",
+        "preference": "routewright.policies.preference:Preference",
     },
 )
