@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from routewright.episodes.batched import play
+from routewright.episodes.batched import Batch, play
 from routewright.episodes.recorded import world_of
 from routewright.outcomes import Outcomes, load
 from routewright.outcomes.split import folds
@@ -37,6 +37,8 @@ METHODS: dict[str, tuple[str, dict[str, Any]]] = {
     "ppo from the tree": ("hops", {"trainer": "ppo", "guide": "tree"}),
     "ppo, no warm start": ("hops", {"trainer": "ppo", "guide": "none"}),
     "es": ("hops", {"trainer": "es"}),
+    "hierrouter": ("hops", {"trainer": "ppo", "guide": "none", "exactly": True, "deepest": 3}),
+    "cascade by verifier": ("cascade", {"rule": "verifier"}),
 }
 FOLDS = 5
 GRID = np.geomspace(0.3, 300.0, 19)  # trade-offs, in mean costs of the table's best single model
@@ -50,6 +52,20 @@ def returns(policy: ArrayPolicy, outcomes: Outcomes, worst: np.ndarray, referenc
     played = play(policy, world, np.tile(np.arange(n), len(values)), at)
     gain = (at * played.quality - played.cost_usd) / (at + reference)
     return np.stack([gain, played.quality, played.cost_usd], axis=1).reshape(len(values), n, 3)
+
+
+def decision_ms(policy: ArrayPolicy, outcomes: Outcomes) -> float:
+    """Milliseconds of one decision for one episode, after one reply; the median of 50."""
+    batch = Batch(world_of(outcomes), np.array([0]), float(outcomes.cost_usd.max()))
+    rng = np.random.default_rng(0)
+    batch.step(policy.act(batch.observation(), None, rng)[0])
+    obs = batch.observation()
+    taken = []
+    for _ in range(50):
+        begun = time.perf_counter()
+        policy.act(obs, None, rng)
+        taken.append(1e3 * (time.perf_counter() - begun))
+    return float(np.median(taken))
 
 
 def main() -> None:
@@ -68,6 +84,7 @@ def main() -> None:
     arrays: dict[tuple[str, str, int], np.ndarray] = {}
     seen: dict[tuple[str, str, int], float] = {}
     seconds: dict[tuple[str, str], list[float]] = {}
+    decisions: dict[tuple[str, str], float] = {}
     for seed in range(given.seeds):
         for name in names:
             for table, outcomes in tables.items():
@@ -88,13 +105,14 @@ def main() -> None:
                     rows = np.flatnonzero(fold == k)
                     found[:, rows] = returns(policy, outcomes.take(rows), worst, reference)
                     if k == 0:
+                        decisions[table, name] = decision_ms(policy, train)
                         seen[table, name, seed] = float(returns(policy, train, worst, reference)[..., 0].mean())
                 if not np.isnan(found).any():
                     arrays[table, name, seed] = found
                 print(f"{time.strftime('%H:%M:%S')} seed {seed} {name} {table}", flush=True)
         given.out.parent.mkdir(parents=True, exist_ok=True)
         given.out.write_text(
-            json.dumps(report(tables, names, arrays, seen, seconds, given), indent=1), encoding="utf-8"
+            json.dumps(report(tables, names, arrays, seen, seconds, decisions, given), indent=1), encoding="utf-8"
         )
 
 
@@ -104,6 +122,7 @@ def report(
     arrays: dict[tuple[str, str, int], np.ndarray],
     seen: dict[tuple[str, str, int], float],
     seconds: dict[tuple[str, str], list[float]],
+    decisions: dict[tuple[str, str], float],
     given: argparse.Namespace,
 ) -> dict[str, Any]:
     out: dict[str, Any] = {
@@ -137,6 +156,7 @@ def report(
                 "in_sample": float(np.mean([seen[table, name, s] for s in deals])),
                 "quality": mine[..., 1].mean(axis=1).tolist(),
                 "cost_usd": mine[..., 2].mean(axis=1).tolist(),
+                "decision_ms": decisions[table, name],
                 "fit_s": float(np.mean(seconds[table, name])),
             }
         out["tables"][table] = {"queries": len(outcomes), "models": len(outcomes.models), "methods": rows}

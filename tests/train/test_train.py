@@ -59,9 +59,9 @@ def test_without_training_it_is_its_guide() -> None:
 def test_ppo_finds_the_plan_of_a_world_it_is_told_nothing_of() -> None:
     """From no guide, on 1,500 queries drawn from known classes: its return against the plan's on 4,000 others.
 
-    Measured: 0.000 to 0.005 below the plan; the best single model is 0.02 to 0.04 below it.
+    Measured: 0.002 below the plan with each of three seeds; the best single models are 0.011 below it.
     """
-    policy = trained(n=1500, guide="none", training={"updates": 60, "episodes": 512, "watch_every": 10})
+    policy = trained(n=1500, guide="none", training={"updates": 60, "episodes": 1024, "watch_every": 10})
     tree = Hops()
     tree.fit(drawn(1500))
     unseen = drawn(4000, seed=7)
@@ -73,7 +73,7 @@ def test_ppo_finds_the_plan_of_a_world_it_is_told_nothing_of() -> None:
     single = (unseen.quality.mean(axis=0) - unseen.cost_usd.mean(axis=0) / np.array([[0.003], [0.01], [0.1]])).max(
         axis=1
     )
-    assert gains[0].mean() > gains[1].mean() - 0.01
+    assert gains[0].mean() > gains[1].mean() - 0.005
     assert gains[0].mean() > single.mean() + 0.005
 
 
@@ -161,3 +161,11 @@ def test_ppo_says_what_it_needs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ppo, "torch", None)
     with pytest.raises(MissingExtra, match="torch"):
         Hops(Hops.Config(trainer="ppo", training=SMALL)).fit(drawn(100))
+
+
+def test_hierrouters_setting_asks_exactly_so_many() -> None:
+    policy = trained(guide="none", exactly=True, deepest=3)
+    outcomes = drawn(100, seed=5)
+    played = play(policy, world_of(outcomes), np.arange(100), 0.01)
+    assert (played.calls == 3).all()
+    assert (played.quality == outcomes.quality[np.arange(100), played.chosen]).all()

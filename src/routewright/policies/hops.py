@@ -62,6 +62,7 @@ class Hops(ArrayPolicy):
         guide: Literal["cascade", "tree", "none"] = Field("cascade", description="what ppo and es start from")
         models_of_head: int = Field(12, ge=2, le=64, description="models that ppo and es choose among")
         hidden: int = Field(16, ge=1, le=256, description="hidden units of the head that ppo and es train")
+        exactly: bool = Field(False, description="always the deepest call, whose reply stands; ppo and es only")
         training: dict[str, Any] = Field({}, description="settings of ppo or es")
         work: str = Field("", description="folder for checkpoints, history and learning curve; empty: none is kept")
 
@@ -72,8 +73,10 @@ class Hops(ArrayPolicy):
 
         def settings(self) -> PPO | Evolution:
             """`training`, read."""
-            if self.trainer == "tree" and self.training:
-                raise ValueError("training belongs to the trainers ppo and es; tree has nothing to set there")
+            if self.trainer == "tree" and (self.training or self.exactly):
+                raise ValueError(
+                    "training and exactly belong to the trainers ppo and es; tree has nothing to set there"
+                )
             if self.trainer == "es":
                 return parse(Evolution, self.training, "hops.training")
             return parse(PPO, self.training, "hops.training")
@@ -148,12 +151,14 @@ class Hops(ArrayPolicy):
                 guide,
                 self.config.deepest,
                 self.reference_usd,
+                self.config.exactly,
             )
             for world, others, guide in parts
         ]
         start = Head.start(self.config.hidden, self.seed)
         work = Path(self.config.work) if self.config.work else None
-        about = f"{self.config.model_dump_json()} {self.seed} {outcomes.name} {len(outcomes)} {float(outcomes.cost_usd.sum())!r}"
+        content = float(outcomes.cost_usd.sum()), float(outcomes.quality.sum())
+        about = f"{self.config.model_dump_json(exclude={'work'})} {self.seed} {outcomes.name} {len(outcomes)} {content}"
         journal = Journal(work, about, self.progress)
         settings = self.config.settings()
         if isinstance(settings, Evolution):
@@ -183,7 +188,8 @@ class Hops(ArrayPolicy):
         if self.guide is not None:
             guided, _ = self.guide.act(obs, None, np.random.default_rng(0))
         known = self.classes.take(self.columns)
-        seen = look(known, self.columns, obs, guided, self.config.deepest, self.reference_usd)
+        settings = self.config
+        seen = look(known, self.columns, obs, guided, settings.deepest, self.reference_usd, settings.exactly)
         best: Ints = np.where(seen.mask, self.head.scores(seen.x), -np.inf).argmax(axis=1)
         c = len(self.columns)
         return np.where(best < c, self.columns[best.clip(0, c - 1)], len(obs.models) + best - c)

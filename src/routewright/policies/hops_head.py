@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from routewright.encoders.base import Arrays
 from routewright.policies.hops_belief import believe
 from routewright.policies.hops_classes import Classes
-from routewright.policies.observe import Observation
+from routewright.policies.observe import LAST, Observation
 from routewright.types import Bools, Floats, Ints
 
 FEATURES = 14  # of an action
@@ -87,7 +87,15 @@ class Seen:
     mask: Bools
 
 
-def look(classes: Classes, columns: Ints, obs: Observation, guided: Ints, deepest: int, reference_usd: float) -> Seen:
+def look(
+    classes: Classes,
+    columns: Ints,
+    obs: Observation,
+    guided: Ints,
+    deepest: int,
+    reference_usd: float,
+    exactly: bool = False,
+) -> Seen:
     """The features of every action.
 
     Args:
@@ -97,6 +105,7 @@ def look(classes: Classes, columns: Ints, obs: Observation, guided: Ints, deepes
         guided: [B] the guide's actions, numbered as in an observation; -1: there is no guide.
         deepest: Calls at most.
         reference_usd: A mean cost to measure trade-offs by.
+        exactly: No answer before `deepest` calls, and then the last reply (HierRouter's setting).
     """
     n, c, m = len(obs), len(columns), len(obs.models)
     known = believe(classes, obs, columns)
@@ -123,6 +132,9 @@ def look(classes: Classes, columns: Ints, obs: Observation, guided: Ints, deepes
     going: Bools = np.asarray(obs.steps < deepest)
     may = obs.mask[:, columns] & going[:, None]
     stop = obs.mask[:, m:] & np.asarray(obs.usable.any(axis=1))[:, None]
+    if exactly:
+        done: Bools = np.asarray(obs.steps >= deepest) | ~np.asarray(may.any(axis=1))
+        stop = stop & done[:, None] & (np.arange(2) == LAST)
     allowed = np.concatenate([may, stop], axis=1)
     # Where nothing of this is left (nothing usable, and no column may be asked), the answer is all there is.
     some: Bools = np.asarray(allowed.any(axis=1))

@@ -37,12 +37,13 @@ class Ground:
     guide: ArrayPolicy | None
     deepest: int
     reference_usd: float
+    exactly: bool = False
 
     def see(self, obs: Observation) -> Seen:
         guided = np.full(len(obs), -1)
         if self.guide is not None:
             guided, _ = self.guide.act(obs, None, np.random.default_rng(0))
-        return look(self.classes, self.columns, obs, guided, self.deepest, self.reference_usd)
+        return look(self.classes, self.columns, obs, guided, self.deepest, self.reference_usd, self.exactly)
 
     def action(self, chosen: Ints) -> Ints:
         """Actions of a head as an observation numbers them."""

@@ -24,7 +24,7 @@ class PPO(Ranged):
 
     updates: int = Field(40, ge=0, description="batches of episodes")
     episodes: int = Field(1536, ge=1, description="episodes in a batch")
-    passes: int = Field(4, ge=1, description="passes over a batch")
+    passes: int = Field(3, ge=1, description="passes over a batch")
     minibatch: int = Field(1024, ge=1, description="decisions a gradient step")
     rate: float = Field(0.01, gt=0, description="step size of the head; the critic's is ten times that")
     clip: float = Field(0.2, gt=0, description="how far a ratio counts")
