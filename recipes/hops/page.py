@@ -1,0 +1,158 @@
+"""Write the section *Hops* of docs/results.md: `python recipes/hops/page.py REPORT TRAINERS [REPORT...] >> docs/results.md`.
+
+Every number comes from the reports; only the prose is fixed.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+Block = dict[str, Any]
+POLICIES = ("hops", "hops-one-class", "cascade", "cascade-verifier", "routewright")
+AIMS = {  # accuracy in percent at USD per 1,000 queries, set before anything was measured
+    "gsm8k": ((96.7, 0.20), (97.6, 0.60)),
+    "crux": ((85.9, 1.80), (87.2, 4.0)),
+    "math_l5": ((68.1, 2.10), (72.5, 5.16)),
+    "bfcl_v1": ((91.6, 0.20), (93.5, 0.85)),
+    "routerbench_arc": ((94.4, 1.90),),
+}
+
+
+def shared() -> Any:
+    """The tables of the cascades' page, which are the same."""
+    path = Path(__file__).resolve().parents[1] / "cascades" / "page.py"
+    spec = importlib.util.spec_from_file_location("cascades_page", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def head(report: Block, page: Any) -> None:
+    made, settings = report["made"], report["settings"]
+    print("\n## Hops\n")
+    print(
+        f"Written by `recipes/hops/page.py` from reports of {made['date']} ({made['device']}; {settings['seeds']} seeds, "
+        f"{settings['folds']} folds, {settings['draws']} bootstrap draws); [recipes/hops](../recipes/hops/README.md) has the "
+        "commands. `hops` plans over classes of queries ([how](concepts/hops.md)); `hops-one-class` is the same without classes: "
+        "models err independently. `cascade` is the fitted list, the baseline; every call is charged, every query out of fold. "
+        "HierRouter's own setting, self-refinement and pipelines of calls that see each other are not recorded in these tables."
+    )
+
+
+def verdict(report: Block, other: str) -> None:
+    """On which tables the paired interval at equal cost is above zero, and below."""
+    found = {name: part["comparisons"]["others"][other]["difference"] for name, part in report["tables"].items()}
+    above = [name for name, d in found.items() if d["low"] > 0]
+    below = [name for name, d in found.items() if d["high"] < 0]
+    print(
+        f"\nAt equal cost hops minus {other}, 95% interval above zero on {len(above)} of {len(found)} tables"
+        f"{': ' + ', '.join(above) if above else ''}; below zero on {len(below)}{': ' + ', '.join(below) if below else ''}."
+    )
+
+
+def aims(report: Block, page: Any, names: list[str]) -> None:
+    print("\n### Distance to the aims\n")
+    print(
+        "Accuracy of each curve, in percent, at the cost of an aim (USD per 1,000 queries), neighbouring trade-offs mixed; the "
+        "aims were set beforehand.\n"
+    )
+    page.header("table", "aim", *names, "hops less the aim")
+    for table, wanted in AIMS.items():
+        if table not in report["tables"]:
+            continue
+        curves = {n: page.every(report["tables"][table])[n]["frontier"] for n in names}
+        for quality, cost in wanted:
+            read = {n: page.quality_at(curve, cost / 1000) for n, curve in curves.items()}
+            mine = read["hops"]
+            cells = ["-" if q is None else f"{100 * q:.1f}" for q in read.values()]
+            page.row(table, f"{quality} @ {cost:.2f}", *cells, "-" if mine is None else f"{100 * mine - quality:+.1f}")
+
+
+def trainers(found: Block, page: Any) -> None:
+    made = found["made"]
+    print("\n### The trainers, and what each part is worth\n")
+    print(
+        f"Mean return, (value * quality - cost) / (value + cost of the best single model), times 100, over "
+        f"{len(found['grid'])} trade-offs from {found['grid'][0]:g} to {found['grid'][-1]:g} of that cost, fixed beforehand; "
+        f"{found['folds']} folds, the deals as said ({made['date']}, {made['device']}). In sample: on the queries it was fitted on. The "
+        "difference is to the cascade on the same queries, deals and trade-offs, with a 95% bootstrap interval over queries. "
+        "`hierrouter` is its setting on independent answers: three calls, no stop, the last reply stands.\n"
+    )
+    page.header(
+        "table", "method", "in sample", "out of fold", "minus the cascade", "deals", "CPU s a fit", "ms a decision"
+    )
+    for table, part in found["tables"].items():
+        for k, (name, row) in enumerate(part["methods"].items()):
+            difference = (
+                "" if name == "cascade" else page.points(row["difference"]).replace("+0.0 [+0.0, +0.0]", "+0.0")
+            )
+            page.row(
+                f"{table}, {part['queries']} x {part['models']}" if k == 0 else "",
+                name,
+                f"{100 * row['in_sample']:.1f}",
+                f"{100 * row['return']:.1f}",
+                finer(row["difference"]) if name != "cascade" else difference,
+                str(len(row["deals"])),
+                f"{row['fit_s']:.2g}",
+                f"{row['decision_ms']:.2f}",
+            )
+    for name in dict.fromkeys(n for part in found["tables"].values() for n in part["methods"] if n != "cascade"):
+        rows = {
+            t: part["methods"][name]["difference"] for t, part in found["tables"].items() if name in part["methods"]
+        }
+        above = [t for t, d in rows.items() if d["low"] > 0]
+        below = [t for t, d in rows.items() if d["high"] < 0]
+        print(
+            f"\n`{name}`: interval above zero on {', '.join(above) or 'none'}; below zero on {', '.join(below) or 'none'}; of "
+            f"{len(rows)} tables."
+        )
+
+
+def finer(value: Block) -> str:
+    """`+0.45 [+0.14, +0.77]`, in hundredths of return."""
+    return f"{100 * value['mean']:+.2f} [{100 * value['low']:+.2f}, {100 * value['high']:+.2f}]"
+
+
+def main() -> None:
+    page = shared()
+    report, found = (json.loads(Path(p).read_text(encoding="utf-8")) for p in sys.argv[1:3])
+    known = page.every(next(iter(report["tables"].values())))
+    names = [n for n in POLICIES if n in known]
+    head(report, page)
+    page.gains(report, [*names, "vote3", "blind"])
+    page.differences(report, [n for n in [*names, "vote3", "blind"] if n != "hops"])
+    for other in names:
+        if other.startswith("cascade"):
+            verdict(report, other)
+    page.savings(report, names)
+    page.frontiers(report, names)
+    aims(report, page, names)
+    trainers(found, page)
+    for path in sys.argv[3:]:
+        small = json.loads(Path(path).read_text(encoding="utf-8"))
+        print(f"\n### Pools of eight: {', '.join(small['tables'])}")
+        inner = [n for n in names if n in page.every(next(iter(small["tables"].values())))]
+        demote(page.gains, small, inner)
+        demote(page.differences, small, [n for n in inner if n != "hops"])
+        verdict(small, "cascade")
+
+
+def demote(write: Any, report: Block, names: list[str]) -> None:
+    """Write a part one level lower."""
+    import contextlib
+    import io
+
+    text = io.StringIO()
+    with contextlib.redirect_stdout(text):
+        write(report, names)
+    print(text.getvalue().replace("\n### ", "\n#### "), end="")
+
+
+if __name__ == "__main__":
+    main()
