@@ -1,8 +1,8 @@
 """The journal of a training: its history, its checkpoints, its learning curve; and the watch over what is gained.
 
-With a folder, every record is appended to `history.jsonl`, the state goes to `checkpoint.npz` (whole or not at all), and
-`curve.svg` is drawn at the end; a training with the same settings and data that finds a checkpoint goes on from there.
-Without a folder nothing is written. No pickle is read.
+Every training has a folder of its own in the one given, named by a digest of its settings and data. Each record is appended
+to `history.jsonl`, the state goes to `checkpoint.npz` (whole or not at all), and `curve.svg` is drawn at the end; the same
+training, begun again, goes on from its checkpoint. Without a folder nothing is written. No pickle is read.
 """
 
 from __future__ import annotations
@@ -41,14 +41,18 @@ class Point:
 class Journal:
     """History of one training; `about` says which, and `progress` is called with every record."""
 
-    folder: Path | None = None
+    work: Path | None = None
     about: str = ""
     progress: Callable[[Record], None] | None = None
     history: list[Record] = field(default_factory=list)
 
     @property
     def key(self) -> str:
-        return hashlib.sha256(self.about.encode()).hexdigest()
+        return hashlib.sha256(self.about.encode()).hexdigest()[:16]
+
+    @property
+    def folder(self) -> Path | None:
+        return None if self.work is None else self.work / self.key
 
     def resume(self) -> Point | None:
         """The checkpoint of this very training, if there is one; the history is cut to it."""
