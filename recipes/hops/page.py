@@ -1,4 +1,6 @@
-"""Write the section *Hops* of docs/results.md: `python recipes/hops/page.py REPORT TRAINERS [REPORT...] >> docs/results.md`.
+"""Write the section *Hops* of docs/results.md: `python recipes/hops/page.py FILE... >> docs/results.md`.
+
+FILEs are reports of `routewright evaluate`, the main one first, and what `trainers.py` and `against_sb3.py` wrote.
 
 Every number comes from the reports; only the prose is fixed.
 """
@@ -74,30 +76,30 @@ def aims(report: Block, page: Any, names: list[str]) -> None:
             page.row(table, f"{quality} @ {cost:.2f}", *cells, "-" if mine is None else f"{100 * mine - quality:+.1f}")
 
 
-def trainers(found: Block, page: Any) -> None:
-    made = found["made"]
-    print("\n### The trainers, and what each part is worth\n")
+def explain(found: Block) -> None:
     print(
         f"Mean return, (value * quality - cost) / (value + cost of the best single model), times 100, over "
         f"{len(found['grid'])} trade-offs from {found['grid'][0]:g} to {found['grid'][-1]:g} of that cost, fixed beforehand; "
-        f"{found['folds']} folds, the deals as said ({made['date']}, {made['device']}). In sample: on the queries it was fitted on. The "
-        "difference is to the cascade on the same queries, deals and trade-offs, with a 95% bootstrap interval over queries. "
-        "`hierrouter` is its setting on independent answers: three calls, no stop, the last reply stands.\n"
+        f"{found['folds']} folds, as many deals as said. In sample: on the queries it was fitted on. The difference is to the "
+        "cascade on the same queries, deals and trade-offs, with a 95% bootstrap interval over queries. `hierrouter` is its "
+        "setting on independent answers: three calls, no stop, the last reply stands; its pipelines of calls that see each "
+        "other are not recorded."
     )
+
+
+def trainers(found: Block, page: Any) -> None:
+    print(f"\n{found['made']['date']}, {found['made']['device']}:\n")
     page.header(
         "table", "method", "in sample", "out of fold", "minus the cascade", "deals", "CPU s a fit", "ms a decision"
     )
     for table, part in found["tables"].items():
         for k, (name, row) in enumerate(part["methods"].items()):
-            difference = (
-                "" if name == "cascade" else page.points(row["difference"]).replace("+0.0 [+0.0, +0.0]", "+0.0")
-            )
             page.row(
                 f"{table}, {part['queries']} x {part['models']}" if k == 0 else "",
                 name,
                 f"{100 * row['in_sample']:.1f}",
                 f"{100 * row['return']:.1f}",
-                finer(row["difference"]) if name != "cascade" else difference,
+                finer(row["difference"]) if name != "cascade" else "",
                 str(len(row["deals"])),
                 f"{row['fit_s']:.2g}",
                 f"{row['decision_ms']:.2f}",
@@ -119,9 +121,26 @@ def finer(value: Block) -> str:
     return f"{100 * value['mean']:+.2f} [{100 * value['low']:+.2f}, {100 * value['high']:+.2f}]"
 
 
+def beside(found: Block, page: Any) -> None:
+    """Our PPO and somebody else's."""
+    print("\n#### PPO beside MaskablePPO\n")
+    print(
+        f"{found['table']}, {found['models']} models, one fold held out, {len(found['rows']['tree'])} deal(s), one thread "
+        f"({found['made']['date']}, {found['made']['device']}). The return is on the held-out fold, as above. MaskablePPO sees the "
+        "observation of the Gymnasium face, ours the chances: not the same inputs, and not the same steps.\n"
+    )
+    page.header("learner", "return", "steps", "CPU s", "steps a CPU s")
+    for name, rows in found["rows"].items():
+        gained, steps, cpu = (sum(r[key] for r in rows) / len(rows) for key in ("return", "steps", "cpu_s"))
+        rest = (f"{steps:.0f}", f"{cpu:.1f}", f"{steps / cpu:.0f}") if steps else ("", f"{cpu:.2f}", "")
+        page.row(name, f"{100 * gained:.1f}", *rest)
+
+
 def main() -> None:
     page = shared()
-    report, found = (json.loads(Path(p).read_text(encoding="utf-8")) for p in sys.argv[1:3])
+    found = [json.loads(Path(p).read_text(encoding="utf-8")) for p in sys.argv[1:]]
+    report, *small = [f for f in found if "pooled" in f]
+    trained, theirs = [f for f in found if "grid" in f], [f for f in found if "rows" in f]
     known = page.every(next(iter(report["tables"].values())))
     names = [n for n in POLICIES if n in known]
     head(report, page)
@@ -133,14 +152,19 @@ def main() -> None:
     page.savings(report, names)
     page.frontiers(report, names)
     aims(report, page, names)
-    trainers(found, page)
-    for path in sys.argv[3:]:
-        small = json.loads(Path(path).read_text(encoding="utf-8"))
-        print(f"\n### Pools of eight: {', '.join(small['tables'])}")
-        inner = [n for n in names if n in page.every(next(iter(small["tables"].values())))]
-        demote(page.gains, small, inner)
-        demote(page.differences, small, [n for n in inner if n != "hops"])
-        verdict(small, "cascade")
+    if trained:
+        print("\n### The trainers, and what each part is worth\n")
+        explain(trained[0])
+    for one in trained:
+        trainers(one, page)
+    for one in theirs:
+        beside(one, page)
+    for one in small:
+        print(f"\n### Pools of eight: {', '.join(one['tables'])}")
+        inner = [n for n in names if n in page.every(next(iter(one["tables"].values())))]
+        demote(page.gains, one, inner)
+        demote(page.differences, one, [n for n in inner if n != "hops"])
+        verdict(one, "cascade")
 
 
 def demote(write: Any, report: Block, names: list[str]) -> None:

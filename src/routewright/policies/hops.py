@@ -1,6 +1,6 @@
 """`hops`: after every reply a small policy decides who is asked next, or that the answer is good enough.
 
-What it goes by are calibrated chances: who agrees with whom, and what that says about every answer, from classes of
+What it goes by are chances: who agrees with whom, and what that says about every answer, from classes of
 queries fitted on recorded replies (`hops_classes.py`). No text is read. `value_usd` is an input: one fit serves every
 trade-off. `trainer` says where the decisions come from:
 
