@@ -65,6 +65,7 @@ def aims(report: Block, page: Any, names: list[str]) -> None:
         "aims were set beforehand.\n"
     )
     page.header("table", "aim", *names, "hops less the aim")
+    reached = asked = 0
     for table, wanted in AIMS.items():
         if table not in report["tables"]:
             continue
@@ -72,15 +73,18 @@ def aims(report: Block, page: Any, names: list[str]) -> None:
         for quality, cost in wanted:
             read = {n: page.quality_at(curve, cost / 1000) for n, curve in curves.items()}
             mine = read["hops"]
+            asked += 1
+            reached += mine is not None and 100 * mine >= quality
             cells = ["-" if q is None else f"{100 * q:.1f}" for q in read.values()]
             page.row(table, f"{quality} @ {cost:.2f}", *cells, "-" if mine is None else f"{100 * mine - quality:+.1f}")
+    print(f"\nReached: {reached} of {asked} aims.")
 
 
 def explain(found: Block) -> None:
     print(
         f"Mean return, (value * quality - cost) / (value + cost of the best single model), times 100, over "
         f"{len(found['grid'])} trade-offs from {found['grid'][0]:g} to {found['grid'][-1]:g} of that cost, fixed beforehand; "
-        f"{found['folds']} folds, as many deals as said. In sample: on the queries it was fitted on. The difference is to the "
+        f"{found['folds']} folds, as many deals as said. In sample: on the queries it was fitted on, one fold a deal. The difference is to the "
         "cascade on the same queries, deals and trade-offs, with a 95% bootstrap interval over queries. `hierrouter` is its "
         "setting on independent answers: three calls, no stop, the last reply stands; its pipelines of calls that see each "
         "other are not recorded."
