@@ -261,7 +261,9 @@ def _code() -> str:
 
 def _code_of_episodes() -> str:
     """The same for the code that only policies of several calls depend on."""
-    return _hash_of("policies/*.py", "episodes/*.py", "tasks/**/*.py", "evaluate/course.py", "evaluate/multistep.py")
+    return _hash_of(
+        "policies/*.py", "train/*.py", "episodes/*.py", "tasks/**/*.py", "evaluate/course.py", "evaluate/multistep.py"
+    )
 
 
 def _hash_of(*patterns: str) -> str:
