@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
 from starlette.applications import Starlette
@@ -36,9 +36,6 @@ from routewright.gateway.settings import Settings
 from routewright.gateway.setup import make_setup
 from routewright.gateway.shared import Shared
 from routewright.stores.base import Feedback, Record, build_store
-
-if TYPE_CHECKING:
-    pass
 
 _log = logging.getLogger("routewright.gateway")
 _FEEDBACK_BYTES = 65536
