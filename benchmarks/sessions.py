@@ -30,6 +30,7 @@ from routewright.gateway.keys import Keyring
 from routewright.gateway.records import Recorder
 from routewright.gateway.service import Service
 from routewright.gateway.settings import CoordinatorEntry
+from routewright.gateway.setup import Setup
 from routewright.policies.base import Forecaster, build_policy
 from routewright.pools.bounds import price_usd
 from routewright.pools.config import CallSettings
@@ -113,7 +114,8 @@ async def talked(quality: np.ndarray[Any, Any], value: float, way: str) -> tuple
     policy = build_policy("single")
     policy.forecaster = Forecaster(Oracle(quality))
     serving = Serving(Coordinator(policy), CoordinatorEntry(policy="single"))
-    service = Service(pool, {"auto": serving}, build_store("memory"), Keyring(), Recorder(), log_requests=False)
+    setup = Setup(pool, {"auto": serving}, Keyring(), Recorder(), log_requests=False)
+    service = Service(setup, build_store("memory"))
     await service.open()
     (key,) = [service.keyring.find("")]
     paths, costs = np.zeros((TALKS, TURNS), dtype=int), np.zeros((TALKS, TURNS))

@@ -23,6 +23,7 @@ from routewright.gateway.keys import Keyring
 from routewright.gateway.records import Recorder
 from routewright.gateway.service import Service
 from routewright.gateway.settings import LimitSettings, check_settings, is_loopback
+from routewright.gateway.setup import Setup
 from routewright.stores.base import build_store
 from tests.gateway.world import ASK, Running, Upstream, eventually, gateway, listening, pool_at
 
@@ -467,9 +468,8 @@ def test_who_does_not_read_holds_no_place(upstream: Upstream, stream: bool) -> N
     }
     upstream.replies["flood"] = lambda body: [piece, 0.0005] * 3000 if body.get("stream") else big
     pool = pool_at(upstream.url, "flood", max_reply_bytes=2**25)  # type: ignore[attr-defined]
-    service = Service(
-        pool, {}, build_store("memory"), Keyring(), Recorder(), limits=LimitSettings(unread_s=0.3, unread_bytes=2**22)
-    )
+    limits = LimitSettings(unread_s=0.3, unread_bytes=2**22)
+    service = Service(Setup(pool, {}, Keyring(), Recorder(), limits=limits), build_store("memory"))
     protocol = connections_of(service)
     with listening(app_of(service, check_settings({}, "here")), protocol) as url:
         running = Running(service, url)

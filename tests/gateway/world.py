@@ -26,6 +26,7 @@ from routewright.gateway.keys import Keyring
 from routewright.gateway.records import Recorder
 from routewright.gateway.service import Service
 from routewright.gateway.settings import CoordinatorEntry, Settings, check_settings
+from routewright.gateway.setup import Setup
 from routewright.policies.base import Policy, build_policy
 from routewright.pools.pool import Pool, load_pool
 from routewright.stores.base import Store, build_store
@@ -180,15 +181,15 @@ def gateway(
         one = policy if isinstance(policy, Coordinator) else Coordinator(policy)
         entry = CoordinatorEntry.model_validate({"policy": "single", **(entries or {}).get(name, {})})
         serving[name] = Serving(one, entry)
-    service = Service(
+    setup = Setup(
         pool,
         serving,
-        store or build_store("memory"),
         Keyring(settings.keys),
         recorder or Recorder(),
         limits=settings.limits,
         sessions=settings.sessions,
     )
+    service = Service(setup, store or build_store("memory"))
     service.telemetry = telemetry
     with listening(app_of(service, settings), connections_of(service)) as url:
         yield Running(service, url)

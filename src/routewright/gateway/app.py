@@ -50,18 +50,7 @@ def build_service(settings: Settings, base: Path) -> Service:
     if "path" in options:
         options["path"] = str(base / options["path"])
     store = build_store(settings.store.kind, options, settings.store.retain_days * 86400)
-    service = Service(
-        setup.pool,
-        setup.coordinators,
-        store,
-        setup.keyring,
-        setup.recorder,
-        setup.log_requests,
-        setup.limits,
-        setup.sessions,
-        setup.insecure,
-        shared,
-    )
+    service = Service(setup, store, shared)
     if settings.telemetry.otlp:
         from routewright.gateway.telemetry import Telemetry
 

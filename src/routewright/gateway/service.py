@@ -12,7 +12,6 @@ import logging
 import math
 import time
 from collections import deque
-from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -25,14 +24,13 @@ from routewright.gateway.baseline import baseline_usd
 from routewright.gateway.faults import Fault, bad, fault_of, fault_of_reply, where_of
 from routewright.gateway.generations import Generation, retire
 from routewright.gateway.job import Job, Serving
-from routewright.gateway.keys import Key, Keyring
+from routewright.gateway.keys import Key
 from routewright.gateway.limits import recall
 from routewright.gateway.logs import log_request
 from routewright.gateway.metrics import Metrics
 from routewright.gateway.records import Recorder
 from routewright.gateway.served import Served
 from routewright.gateway.sessions import Sessions
-from routewright.gateway.settings import LimitSettings, SessionSettings
 from routewright.gateway.setup import Setup
 from routewright.gateway.shared import Shared
 from routewright.gateway.streaming import Live
@@ -59,21 +57,7 @@ _log = logging.getLogger("routewright.gateway")
 class Service:
     """A pool, its coordinators, and what is kept of serving them."""
 
-    def __init__(
-        self,
-        pool: Pool,
-        coordinators: Mapping[str, Serving],
-        store: Store,
-        keyring: Keyring,
-        recorder: Recorder,
-        log_requests: bool = True,
-        limits: LimitSettings | None = None,
-        sessions: SessionSettings | None = None,
-        insecure: bool = False,
-        shared: Shared | None = None,
-    ) -> None:
-        limits, sessions = limits or LimitSettings(), sessions or SessionSettings()
-        setup = Setup(pool, dict(coordinators), keyring, recorder, log_requests, limits, sessions, insecure)
+    def __init__(self, setup: Setup, store: Store, shared: Shared | None = None) -> None:
         setup.check()
         self.store, self.metrics, self.sessions = store, Metrics(), Sessions()
         self.shared = shared
