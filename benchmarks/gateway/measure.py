@@ -27,7 +27,7 @@ async def measure(servers: Servers) -> dict[str, Any]:
     """Everything; see the module."""
     from routewright.outcomes.simulated import POOL
 
-    targets = {"upstream": ("upstream", "m"), "relay": ("relay", "m")}
+    targets = {"upstream": ("upstream", "m"), "relay": ("relay", "m"), "relay, our client": ("lean", "m")}
     targets |= {"a model named": ("gateway", next(iter(POOL))), "routed": ("gateway", "auto")}
     targets |= {name: (name, "m") for name in peers.PEERS if name in servers.children}
     out: dict[str, Any] = {
@@ -142,7 +142,7 @@ async def _paced(servers: Servers, server: str, streams: int) -> dict[str, float
 def _below(servers: Servers, server: str, prefix: str) -> str:
     """Where to ask: a gateway knows by the model what the upstream and the relay know by the path."""
     url = servers.urls[server]
-    return url.replace("/v1", prefix + "/v1") if server in ("upstream", "relay") else url
+    return url.replace("/v1", prefix + "/v1") if server in ("upstream", "relay", "lean") else url
 
 
 def _ratios(out: dict[str, Any]) -> dict[str, Any]:

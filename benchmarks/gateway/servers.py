@@ -18,7 +18,7 @@ SERVE = [sys.executable, "-c", "from routewright.cli import main; main()", "serv
 
 
 class Servers:
-    """By name: upstream, relay, gateway, and the peers that can be had; `why_not` says of the others what is missing."""
+    """By name: upstream, relay, lean (the relay with our client), gateway, and the peers that can be had; `why_not` says of the others what is missing."""
 
     def __init__(self, folder: Path, with_peers: bool = True) -> None:
         self.children: dict[str, subprocess.Popen[bytes]] = {}
@@ -30,6 +30,7 @@ class Servers:
         up = self._start("upstream", lambda port: [*MODULE, "upstream", str(port)])
         self.upstream = f"http://127.0.0.1:{up}"
         self._start("relay", lambda port: [*MODULE, "relay", str(port), self.upstream])
+        self._start("lean", lambda port: [*MODULE, "lean", str(port), self.upstream])
         self._start("gateway", lambda port: [*SERVE, str(configured(folder, self.upstream, port))])
         for name, peer in peers.PEERS.items() if with_peers else ():
             try:

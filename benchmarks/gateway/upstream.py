@@ -2,6 +2,7 @@
 
     python -m benchmarks.gateway.upstream upstream PORT
     python -m benchmarks.gateway.upstream relay PORT UPSTREAM
+    python -m benchmarks.gateway.upstream lean PORT UPSTREAM
 
 Neither keeps, checks or counts anything: the relay is the least a proxy on uvicorn and aiohttp can do.
 """
@@ -112,11 +113,37 @@ def relay(base: str) -> Any:
     return app
 
 
+def lean_relay(base: str) -> Any:
+    """The relay with the gateway's own client instead of aiohttp."""
+    from yarl import URL
+
+    from routewright.pools.providers.connections import Connections
+
+    held: dict[str, Connections] = {}
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] != "http":
+            await lifespan(receive, send)
+            return
+        body, path = await body_of(receive), scope["path"]
+        if path not in held:
+            held[path] = Connections(URL(base + path), {"Content-Type": "application/json"}, None)
+        answer = await held[path].post({}, body, 10.0, 120.0)
+        kind = answer.headers["content-type"].encode()
+        await send({"type": "http.response.start", "status": answer.status, "headers": [(b"content-type", kind)]})
+        while part := await answer.read_some():
+            await send({"type": "http.response.body", "body": part, "more_body": True})
+        held[path].release(answer)
+        await send({"type": "http.response.body", "body": b""})
+
+    return app
+
+
 def main() -> None:
     import uvicorn
 
     what, port = sys.argv[1], int(sys.argv[2])
-    app = upstream if what == "upstream" else relay(sys.argv[3])
+    app = upstream if what == "upstream" else {"relay": relay, "lean": lean_relay}[what](sys.argv[3])
     uvicorn.run(
         app,
         port=port,
