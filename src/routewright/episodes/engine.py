@@ -30,7 +30,21 @@ from routewright.policies.base import Policy, Wish
 from routewright.pools.budget import Ledger
 from routewright.pools.caller import Cancelled, OnDelta, Request
 from routewright.pools.pool import Pool
-from routewright.types import Answer, Call, Decision, Episode, Generate, Plan, Query, Reply, State, Step, Think, Usage
+from routewright.types import (
+    Answer,
+    Attempt,
+    Call,
+    Decision,
+    Episode,
+    Generate,
+    Plan,
+    Query,
+    Reply,
+    State,
+    Step,
+    Think,
+    Usage,
+)
 
 MAX_STEPS = 64
 _UNUSED = np.random.default_rng(0)  # handed to policies that draw nothing
@@ -318,4 +332,6 @@ async def _answer(r: Run, answer: Answer, stopped: str, wish: Decision | None = 
 
 
 def _unaffordable(model: str, error: BudgetExceeded) -> Reply:
-    return Reply("", model, Usage(0, 0, estimated=True), 0.0, 0.0, f"does not fit the budget: {error}", "error")
+    said = f"does not fit the budget: {error}"
+    attempt = Attempt(model, "", said, 0.0, 0.0, kind="budget")
+    return Reply("", model, Usage(0, 0, estimated=True), 0.0, 0.0, said, "error", attempts=(attempt,))

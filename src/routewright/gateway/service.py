@@ -330,7 +330,7 @@ class Service:
         assert job.episode is not None
         replies: list[Reply] = [s.reply for s in job.episode.steps if s.reply is not None]
         last = replies[-1] if replies else None
-        if last is not None and not last.attempts and last.error is not None and "budget" in last.error:
+        if last is not None and last.attempts and all(attempt.kind == "budget" for attempt in last.attempts):
             return self._too_dear(job, BudgetExceeded(f"No answer within the budget: {last.error}."))
         if last is not None and last.error is None:
             return Fault(502, f"{last.model} gave an empty reply.", "empty_reply")
@@ -361,12 +361,14 @@ class Service:
     def flush(self) -> None:
         """Keep and count the requests that have ended."""
         while self._ended:
+            ended = self._ended.popleft()
             try:
-                self._keep(*self._ended.popleft())
+                self._keep(*ended)
             except (
                 Exception
             ) as error:  # a record that can not be made, a store that breaks its promise: never the request
                 self.store.lost += 1
+                self.store.lost_usd += ended[0].episode.cost_usd
                 _log.error("a record was lost: %s", where_of(error))
 
     def _keep(self, served: Served, recorder: Recorder, key: str, status: int, streamed: bool) -> None:

@@ -202,7 +202,7 @@ class _Tracer:
         from opentelemetry.trace import StatusCode
 
         end_ns = at_ns + round(reply.latency_s * _NS)
-        attempts = reply.attempts
+        attempts = [a for a in reply.attempts if a.kind != "budget"]  # refused by our own ledger: nobody was called
         for number, attempt in enumerate(attempts, 1):
             took = round(attempt.latency_s * _NS)
             if number == len(attempts):
