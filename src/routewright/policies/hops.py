@@ -35,10 +35,10 @@ from routewright.policies.cascade import Cascade
 from routewright.policies.frontier import candidates, search, trade_offs
 from routewright.policies.hops_classes import Classes, fit_classes
 from routewright.policies.hops_head import Head, look
+from routewright.policies.hops_training import PPO, Evolution
 from routewright.policies.hops_tree import Tree, grow
 from routewright.policies.observe import Observation
 from routewright.policies.search import Lists
-from routewright.train.settings import PPO, Evolution
 from routewright.types import Floats, Forecast, Ints
 
 PARTS_OF_TRAINING = 4  # of the queries: each acted on with what the others teach; the last only watched

@@ -17,9 +17,9 @@ import numpy as np
 
 from routewright.errors import MissingExtra
 from routewright.policies.hops_head import Head
+from routewright.policies.hops_training import Evolution
 from routewright.train.journal import Journal, Watch, collapse
 from routewright.train.rollout import Ended, Ground, draw_values, greedy, roll
-from routewright.train.settings import Evolution
 
 
 def train_es(

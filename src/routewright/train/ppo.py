@@ -24,9 +24,9 @@ import numpy as np
 
 from routewright.errors import MissingExtra
 from routewright.policies.hops_head import FACTS, Head, Seen
+from routewright.policies.hops_training import PPO
 from routewright.train.journal import Journal, Watch, collapse
 from routewright.train.rollout import Ground, Steps, draw_values, roll
-from routewright.train.settings import PPO
 from routewright.types import Floats, Ints
 
 try:
