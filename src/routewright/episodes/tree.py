@@ -86,11 +86,13 @@ class Tree:
         return np.stack([self.alone_cost_usd.mean(axis=0), step, step], axis=1)
 
 
-def read_tree(path: str | Path, mark: str, step: str = "step", models: Sequence[str] | None = None) -> Tree:
+def read_tree(
+    path: str | Path | Sequence[str | Path], mark: str, step: str = "step", models: Sequence[str] | None = None
+) -> Tree:
     """Read a response tree as `routewright lab record` writes it.
 
     Args:
-        path: The folder or file.
+        path: The folder or file; or several, of different queries.
         mark: What a reply that holds an answer has in it; empty: every reply is one.
         step: The role of calls that take a chain on.
         models: Only these, in this order.
@@ -98,6 +100,13 @@ def read_tree(path: str | Path, mark: str, step: str = "step", models: Sequence[
     Raises:
         TableError: Not a response tree, or one without any step.
     """
+    paths = [path] if isinstance(path, str | Path) else list(path)
+    rows = [row for one in paths for row in _rows(one)]
+    names = tuple(models) if models is not None else tuple(sorted({str(row["model"]) for row in rows}))
+    return _Maker(names, mark, step).made([row for row in rows if row["model"] in names])
+
+
+def _rows(path: str | Path) -> list[dict[str, object]]:
     scan = read(path)
     files = [scan.path] if scan.path.is_file() else sorted(scan.path.glob("[!.]*.parquet"))
     raw = pl.concat([pl.scan_parquet(f) for f in files])
@@ -109,9 +118,7 @@ def read_tree(path: str | Path, mark: str, step: str = "step", models: Sequence[
         ),
         scan.path,
     )
-    names = tuple(models) if models is not None else tuple(sorted(frame["model"].unique().to_list()))
-    at = {name: i for i, name in enumerate(names)}
-    return _Maker(names, mark, step).made([r for r in frame.iter_rows(named=True) if r["model"] in at])
+    return list(frame.iter_rows(named=True))
 
 
 class _Maker:

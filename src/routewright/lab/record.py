@@ -24,8 +24,9 @@ import polars as pl
 
 from routewright.errors import TableError
 from routewright.lab.families import Question
-from routewright.lab.measure import score_of
+from routewright.lab.measure import LONGEST_REPLY, score_of
 from routewright.lab.questions import DATASET, query_of
+from routewright.lab.roster import CONTEXT, vocabulary
 from routewright.lab.text import answer_of, prompt_text, transcript
 from routewright.outcomes.table import beside
 from routewright.pools.budget import Ledger
@@ -119,12 +120,18 @@ async def _one(
             for model, reply in said_now:
                 rows.append(row(model, path, STEP, reply))
                 on = [*path, f"{model}/{STEP}"]
-                if past or answer_of(reply.text) is None:
+                if (past or answer_of(reply.text) is None) and _fits(question, [*replies, reply.text]):
                     longer.append((on, [*replies, reply.text]))
                 if answer_of(reply.text) is not None:
                     rows += [row(other, on, VERIFY, second) for other, second in said_now if other != model]
         fringe = _taken_on(longer, question, width, worth)
     return rows
+
+
+def _fits(question: Question, replies: Sequence[str]) -> bool:
+    """Whether a model can read the question with these replies and still write one; who rambles leads nowhere."""
+    prompt = str(transcript([{"content": question.text}], replies, STEP)[0]["content"])
+    return len(vocabulary().encode([prompt])[0]) + LONGEST_REPLY <= CONTEXT
 
 
 def _taken_on(paths: list[Path_], question: Question, width: int, worth: Worth | None) -> list[Path_]:

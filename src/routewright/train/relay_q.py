@@ -1,13 +1,16 @@
-"""Fitted Q iteration of `relay`'s network on a response tree.
+"""Fitted Q iteration of `relay`'s network over a whole response tree.
 
-    y = r + max over allowed a' of Q_before(s', a')                loss = mean (Q(s, a) - y)^2
+    y(n, m) = - cost[n, m] + value * score[child]                    where the child holds an answer
+            = - cost[n, m] + max over a of Q_before(child, a)        else                       in units of value + reference
 
-A round plays episodes with the network there is (and some actions at random), adds them to what was played before, and
-fits the network to the targets of its own earlier state. Returns have no discount and episodes are short, so as many
-rounds as calls carry the end of an episode to its beginning. The best network met on queries held back is kept.
+Every recorded call is learnt from in every round, at trade-offs drawn for it, so no episode has to be played; Q_before is the
+network of the round before. What the best of several recorded paths came to would be the wrong aim: among many paths some are
+right by luck. A network's word for the child is not, for it speaks of all texts like it.
 
-Reference: Riedmiller 2005, neural fitted Q iteration; Ernst et al. 2005. Differs: the trade-off is an input, drawn log-uniformly
-for every episode, and the cost of the call itself is taken off as known. Needs torch.
+Situations with more than a chain are met once each: after one answer given alone, and after one verifier. The best network met
+on queries held back is kept.
+
+Reference: Ernst et al. 2005 and Riedmiller 2005 (fitted Q iteration). Differs: the trade-off is an input. Needs torch.
 """
 
 from __future__ import annotations
@@ -17,29 +20,32 @@ from typing import Any
 import numpy as np
 from pydantic import Field
 
+from routewright.episodes.tree import Tree
 from routewright.errors import MissingExtra
 from routewright.policies.hops_training import Ranged
+from routewright.policies.relay_look import ALONE, LAST, ON, ROLES, VERIFY, VOTE, Situation, dense
 from routewright.policies.relay_net import Net, Texts
-from routewright.train.relay_rollout import Ended, Ground, Steps, measure, mixed, roll
-from routewright.train.rollout import draw_values
-from routewright.types import Floats, Ints
+from routewright.train.relay_rollout import Ended, Ground, measure
+from routewright.types import Bools, Floats, Ints
 
 try:
     import torch
 except ImportError:  # said when one trains
     torch = None
 
+_TRADES = 8  # trade-offs looked at
+_EXTRA = 0.25  # of situations with an answer given alone, or a verifier's, beside the chain
+
 
 class FittedQ(Ranged):
     """Settings of fitted Q iteration."""
 
-    rounds: int = Field(14, ge=1, description="rounds of playing and fitting")
-    episodes: int = Field(3000, ge=1, description="episodes played in a round")
-    passes: int = Field(2, ge=1, description="passes over everything played so far in a round")
-    minibatch: int = Field(512, ge=1, description="decisions a gradient step")
+    rounds: int = Field(8, ge=1, description="rounds, each with new aims")
+    passes: int = Field(4, ge=1, description="passes over the tree in a round")
+    minibatch: int = Field(256, ge=1, description="situations a gradient step")
     rate: float = Field(0.003, gt=0, description="step size")
-    decay: float = Field(1e-4, ge=0, description="weight decay of the text weights")
-    drop: float = Field(0.1, ge=0, lt=1, description="share of text features left out at random while fitting")
+    decay: float = Field(1e-2, ge=0, description="weight decay of the text weights")
+    drop: float = Field(0.7, ge=0, lt=1, description="share of text features left out at random while fitting")
 
 
 class Learner:
@@ -64,9 +70,7 @@ class Learner:
         p = self.parts
         size = torch.from_numpy(np.diff(texts.at).astype(np.float32)).clamp_min(1)
         flat, at = torch.from_numpy(texts.flat), torch.from_numpy(texts.at[:-1])
-        weights = None
-        if drop:
-            weights = (torch.rand(len(flat)) >= drop).float() / (1 - drop)
+        weights = (torch.rand(len(flat)) >= drop).float() / (1 - drop) if drop else None
         total = torch.nn.functional.embedding_bag(flat, p["embed"], at, mode="sum", per_sample_weights=weights)
         inner = total / size.sqrt()[:, None] + torch.from_numpy(dense.astype(np.float32)) @ p["dense"] + p["bias"]
         return torch.tanh(torch.tanh(inner) @ p["inner"] + p["shift"])
@@ -81,79 +85,153 @@ class Learner:
 def train_q(
     net: Net, ground: Ground, watched: Ground, settings: FittedQ, seed: int, tell: Any = None
 ) -> tuple[Net, list[dict[str, Any]]]:
-    """The best network met, and the history: one record a round, with the collapse block."""
+    """The best network met, and the history: one record a round, with the collapse block of the queries held back."""
     learner = Learner(net, settings.rate, settings.decay, seed)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        return _train(learner, ground, watched, settings, seed, tell)
+        low, high = settings.range_usd(ground.reference_usd)
+        values = np.geomspace(low, high, _TRADES)
+        best, most = net, -np.inf
+        history: list[dict[str, Any]] = []
+        sweep = _Sweep(ground, values, settings)
+        for number in range(settings.rounds):
+            loss = sweep.round(learner, np.random.default_rng((seed, number)), first=number == 0)
+            now = learner.net()
+            gained, ended = measure(watched, now, values)
+            mean = float(gained.mean())
+            history.append({"update": number + 1, "loss": loss, "held_out": mean, **block(ended)})
+            if tell is not None:
+                tell(history[-1])
+            if mean > most:
+                best, most = now, mean
+        return best, history
     finally:
         torch.set_num_threads(threads)
 
 
-def _train(
-    learner: Learner, ground: Ground, watched: Ground, settings: FittedQ, seed: int, tell: Any
-) -> tuple[Net, list[dict[str, Any]]]:
-    low, high = settings.range_usd(ground.reference_usd)
-    values = np.geomspace(low, high, 8)
-    best, most = learner.net(), -np.inf
-    history: list[dict[str, Any]] = []
-    played: list[Steps] = []
-    for number in range(settings.rounds):
-        rng = np.random.default_rng((seed, number))
-        net = learner.net()
-        n = settings.episodes
-        ended = []
-        for part, epsilon in ((0.25, 1.0 if number == 0 else 0.6), (0.5, 0.2), (0.25, 0.05)):
-            k = max(1, int(part * n))
-            queries = rng.choice(ground.queries, k)
-            steps, done = roll(ground, net, queries, draw_values(rng, k, low, high), mixed(rng, epsilon))
-            played.append(steps)
-            ended.append(done)
-        loss = _fit(learner, net, ground, played, settings, rng)
-        gained, held = measure(watched, learner.net(), values)
-        mean = float(gained.mean())
-        record = {"update": number + 1, "loss": loss, "held_out": mean, **block(ended[-1])}
-        record |= {"held_out_quality": float(held.quality.reshape(len(values), -1)[-2].mean())}
-        history.append(record)
-        if tell is not None:
-            tell(record)
-        if mean > most:
-            best, most = learner.net(), mean
-    return best, history
+class _Sweep:
+    """All situations of a ground that the recorded calls tell of."""
+
+    def __init__(self, ground: Ground, values: Floats, settings: FittedQ) -> None:
+        self.ground, self.values, self.settings = ground, values, settings
+        tree = ground.tree
+        self.spent = spent(tree)
+        mine = np.isin(tree.query, ground.queries)
+        self.nodes = np.flatnonzero(mine & ((tree.below >= 0).any(axis=1) | tree.ended))
+        self.open = np.flatnonzero(mine & ~tree.ended & (tree.depth > 0))  # notes: worth what comes after
+
+    def round(self, learner: Learner, rng: np.random.Generator, first: bool) -> float:
+        """New aims, and some passes over them; the last pass's mean loss."""
+        ground, s = self.ground, self.settings
+        tree, rows = ground.tree, ground.rows
+        after = np.zeros((len(self.values), len(tree.query)))
+        if not first:
+            before = learner.net()
+            for v, value in enumerate(self.values.tolist()):
+                for at in np.array_split(self.open, max(1, len(self.open) // 8192)):
+                    situation = self.situation(at, np.full(len(at), value))
+                    seen = dense(situation, ground.rules, ground.reference_usd)
+                    worth = before.worth(tree.texts.take(at), seen, rows, situation.value_usd + ground.reference_usd)
+                    after[v, at] = np.where(ground.rules.mask(situation), worth, -np.inf).max(axis=1)
+        row, cost = (torch.from_numpy(a.astype(np.float32)) for a in (rows.row, rows.cost_usd))
+        losses: list[float] = []
+        for _ in range(s.passes):
+            losses = []
+            for at in np.array_split(rng.permutation(self.nodes), max(1, len(self.nodes) // s.minibatch)):
+                which = rng.integers(len(self.values), size=len(at))
+                value = self.values[which]
+                situation = self.situation(at, value)
+                aim, sure = self.aims(situation, at, after, which, rng)
+                scale = value + ground.reference_usd
+                seen = dense(situation, ground.rules, ground.reference_usd)
+                hidden = learner.hidden(tree.texts.take(at), seen, s.drop)
+                said = learner.worth(hidden, row, cost, torch.from_numpy(scale.astype(np.float32)))
+                weight = torch.from_numpy(sure.astype(np.float32))
+                off = said - torch.from_numpy(aim.astype(np.float32))
+                loss = (weight * off**2).sum() / weight.sum().clamp_min(1)
+                learner.optimiser.zero_grad()
+                loss.backward()
+                learner.optimiser.step()
+                losses.append(float(loss.detach()))
+        return float(np.mean(losses))
+
+    def situation(self, nodes: Ints, value_usd: Floats) -> Situation:
+        """Where an episode stands that came to each node by steps alone."""
+        tree, m = self.ground.tree, len(self.ground.tree.models)
+        s = Situation.begin(tree.models, value_usd)
+        s.chain, s.calls, s.ended = tree.depth[nodes], tree.depth[nodes].copy(), tree.ended[nodes]
+        s.author = tree.author[nodes]
+        s.key[:, 2 * m], s.stamp[:, 2 * m] = tree.key[nodes], s.calls - 1
+        s.spent_usd = self.spent[nodes].copy()
+        return s
+
+    def aims(
+        self, s: Situation, nodes: Ints, after: Floats, which: Ints, rng: np.random.Generator
+    ) -> tuple[Floats, Bools]:
+        """[B, 3M + 2] what each action is to be worth, and where that is known. Some situations get one answer more.
+
+        Args:
+            s: Where the episodes stand; changed.
+            nodes: [B].
+            after: [V, N] worth of every note at each trade-off.
+            which: [B] the episode's trade-off.
+        """
+        ground, tree = self.ground, self.ground.tree
+        m, b, rows = len(tree.models), len(nodes), np.arange(len(nodes))
+        scale = (s.value_usd + ground.reference_usd)[:, None]
+        aim, sure = np.zeros((b, ROLES * m + 2)), np.zeros((b, ROLES * m + 2), dtype=bool)
+        child = tree.below[nodes]
+        there, ended = child >= 0, tree.ended[child.clip(0)]
+        final = s.value_usd[:, None] * tree.score[child.clip(0)] / scale
+        reached = np.where(ended, final, after[which[:, None], child.clip(0)])
+        on, alone, check = (slice(role * m, (role + 1) * m) for role in (ON, ALONE, VERIFY))
+        aim[:, on], sure[:, on] = reached - tree.cost_usd[nodes] / scale, there
+        q = tree.query[nodes]
+        aim[:, alone] = (s.value_usd[:, None] * tree.alone_score[q] - tree.alone_cost_usd[q]) / scale
+        sure[:, alone] = (tree.depth[nodes] == 0)[:, None]
+        mine = s.value_usd * tree.score[nodes] / scale[:, 0]
+        above = tree.above[nodes].clip(0)
+        beside = np.where(s.ended[:, None], tree.below[above], -1)
+        theirs = s.value_usd[:, None] * tree.score[beside.clip(0)] / scale
+        same = tree.key[beside.clip(0)] == tree.key[nodes][:, None]
+        aim[:, check] = np.where(same, mine[:, None], (mine[:, None] + theirs) / 2) - tree.cost_usd[above] / scale
+        sure[:, check] = (beside >= 0) & (np.arange(m) != s.author[:, None])
+        last, vote = ROLES * m + LAST, ROLES * m + VOTE
+        aim[:, last], sure[:, last] = mine, s.ended
+        who = rng.integers(m, size=b)
+        more = rng.random(b) < _EXTRA
+        if ground.rules.roles[ALONE]:
+            at = rows[more & (tree.depth[nodes] == 0) & (tree.alone_key[q, who] >= 0)]
+            s.asked[at, ALONE, who[at]] = True
+            s.key[at, who[at]], s.stamp[at, who[at]] = tree.alone_key[q[at], who[at]], 0
+            s.calls[at] += 1
+            s.spent_usd[at] += tree.alone_cost_usd[q[at], who[at]]
+            aim[at, last] = (s.value_usd[at] * tree.alone_score[q[at], who[at]]) / scale[at, 0]
+            sure[at, last] = True
+            sure[at, alone] = False
+        if ground.rules.roles[VERIFY]:
+            at = rows[more & sure[rows, VERIFY * m + who] & (tree.key[beside[rows, who].clip(0)] >= 0)]
+            s.asked[at, VERIFY, who[at]] = True
+            s.key[at, m + who[at]], s.stamp[at, m + who[at]] = tree.key[beside[at, who[at]]], s.calls[at]
+            s.calls[at] += 1
+            s.spent_usd[at] += tree.cost_usd[above[at], who[at]]
+            aim[at, last], aim[at, vote] = theirs[at, who[at]], mine[at]
+            sure[at, vote] = True
+            sure[at, check] = False
+        for role, is_there in enumerate(ground.rules.roles):
+            sure[:, role * m : (role + 1) * m] &= is_there
+        return aim, sure
 
 
-def _fit(learner: Learner, before: Net, ground: Ground, played: list[Steps], settings: FittedQ, rng: Any) -> float:
-    texts, rows = ground.tree.texts, ground.rows
-    shift, after = 0, []
-    for steps in played:
-        after.append(np.where(steps.after >= 0, steps.after + shift, -1))
-        shift += len(steps.after)
-    node, dense, mask, action, scale, reward = (
-        np.concatenate([getattr(s, name) for s in played])
-        for name in ("node", "dense", "mask", "action", "scale", "reward")
-    )
-    following = np.concatenate(after)
-    ahead = np.zeros(len(node))
-    for at in np.array_split(np.flatnonzero(following >= 0), max(1, len(node) // 8192)):
-        to = following[at]
-        worth = before.worth(texts.take(node[to]), dense[to], rows, scale[to])
-        ahead[at] = np.where(mask[to], worth, -np.inf).max(axis=1)
-    aim = torch.from_numpy((reward + ahead).astype(np.float32))
-    row, cost = (torch.from_numpy(a.astype(np.float32)) for a in (rows.row, rows.cost_usd))
-    wide, taken = torch.from_numpy(scale.astype(np.float32)), torch.from_numpy(action)
-    losses = []
-    for _ in range(settings.passes):
-        for at in np.array_split(rng.permutation(len(node)), max(1, len(node) // settings.minibatch)):
-            hidden = learner.hidden(texts.take(node[at]), dense[at], settings.drop)
-            here = torch.from_numpy(at)
-            worth = learner.worth(hidden, row, cost, wide[here])
-            loss = ((worth.gather(1, taken[here][:, None])[:, 0] - aim[here]) ** 2).mean()
-            learner.optimiser.zero_grad()
-            loss.backward()
-            learner.optimiser.step()
-            losses.append(float(loss.detach()))
-    return float(np.mean(losses))
+def spent(tree: Tree) -> Floats:
+    """[N] what the steps to each node cost."""
+    paid = np.zeros(len(tree.query))
+    for depth in range(1, int(tree.depth.max()) + 1):
+        nodes = np.flatnonzero(tree.depth == depth)
+        before = tree.above[nodes]
+        paid[nodes] = paid[before] + tree.cost_usd[before, tree.author[nodes]]
+    return paid
 
 
 def block(ended: Ended) -> dict[str, Any]:
