@@ -17,7 +17,7 @@ from routewright.episodes.engine import run
 from routewright.episodes.recorded import recorded_tree
 from routewright.episodes.tree import Tree, TreeBatch, read_tree
 from routewright.errors import EpisodeError, TableError
-from routewright.lab.questions import query_of, questions
+from routewright.lab.questions import questions
 from routewright.lab.record import record
 from routewright.policies.base import Policy, Wish
 from routewright.policies.relay import Relay
@@ -25,7 +25,7 @@ from routewright.policies.relay_look import ROLES, Rules, dense, situation_of
 from routewright.policies.relay_text import features
 from routewright.pools.pool import Pool
 from routewright.pools.providers.base import Ask, Completion
-from routewright.types import Decision, Floats, State, Usage
+from routewright.types import Decision, Floats, Usage
 from tests.pools.doubles import Scripted, scripted_pool
 
 ASKED = questions("composed", 6, "test", seed=4)
@@ -76,7 +76,13 @@ class Follow(Policy):
     def decide(self, states: Any, rng: np.random.Generator) -> list[Wish]:
         [state] = states
         s, shown = situation_of(states, MODELS, MARK, "step")
-        self.seen.append((self.rules.mask(s)[0], dense(s, self.rules, 1e-4)[0], features(state.query.text, shown[0].replies).tolist()))
+        self.seen.append(
+            (
+                self.rules.mask(s)[0],
+                dense(s, self.rules, 1e-4)[0],
+                features(state.query.text, shown[0].replies).tolist(),
+            )
+        )
         return [Decision(self.relay._action(self.actions.pop(0), len(MODELS), shown[0]))]
 
 
@@ -154,5 +160,3 @@ def test_what_is_no_tree_is_refused(tmp_path: Path, folder: Path) -> None:
     orphan.write_parquet(tmp_path / "c.parquet")
     with pytest.raises(TableError, match="which itself is not there"):
         read_tree(tmp_path / "c.parquet", MARK)
-
-

@@ -29,7 +29,8 @@ def train(
     seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Random seed.")] = 0,
     presets: Annotated[bool, typer.Option(help="Cross-fit once to find the presets q100, q99, q95.")] = True,
     skills: Annotated[
-        Path | None, typer.Option(help="For policies trained on a response tree: a table of plain questions of several tasks.")
+        Path | None,
+        typer.Option(help="For policies trained on a response tree: a table of plain questions of several tasks."),
     ] = None,
 ) -> None:
     """Train a router or a coordinator on recorded outcomes and save it (safetensors and JSON)."""
@@ -45,7 +46,9 @@ def train(
         _on_a_tree(tables, out, options, skills, [m for m in models.split(",") if m] or None, seed)
         return
     if skills is not None:
-        raise ConfigError(f"--skills is for policies trained on a response tree: relay. {policy} is trained on tables alone.")
+        raise ConfigError(
+            f"--skills is for policies trained on a response tree: relay. {policy} is trained on tables alone."
+        )
     part = Part(kind=policy, options=options, scorer=scorer)
     check_part(part)
     build_encoder(encoder)
@@ -94,7 +97,9 @@ def _on_a_tree(
 
     history = fit_relay(made, tree, None if skills is None else load(skills), tell)
     Coordinator(made, about={"queries": len(tree), "history": history}).save(out)
-    console.print(f"{out}: relay on {len(tree)} queries x {len(tree.models)} models, {len(tree.query)} recorded situations")
+    console.print(
+        f"{out}: relay on {len(tree)} queries x {len(tree.models)} models, {len(tree.query)} recorded situations"
+    )
 
 
 def _presets(data: Outcomes, part: Part, encoder: Part, seed: int) -> Mapping[str, float]:

@@ -151,9 +151,13 @@ class _Maker:
                 alone_key[q, col] = self._key(asked[q], text, ids[q])
                 alone_score[q, col], alone_cost[q, col] = float(str(r["score"])), float(str(r["cost_usd"]))
         if not steps:
-            raise TableError(f"The tree has no call in the role {self.step!r}. Expected steps that see earlier replies.")
+            raise TableError(
+                f"The tree has no call in the role {self.step!r}. Expected steps that see earlier replies."
+            )
         if np.isnan(alone_cost).any():
-            raise TableError("The tree lacks answers of some model to some query alone. Expected one of each; record it again.")
+            raise TableError(
+                "The tree lacks answers of some model to some query alone. Expected one of each; record it again."
+            )
         steps.sort(key=lambda s: s[:2])
         for _, q, path, col, _ in steps:
             node[q, (*path, f"{self.models[col]}/{self.step}")] = len(node)
@@ -215,7 +219,7 @@ class TreeBatch:
 
     def step(self, actions: Ints) -> None:
         """Carry out the actions of episodes that are not done; others are ignored."""
-        s, tree, m = self.situation, self.tree, len(self.tree.models)
+        s, m = self.situation, len(self.tree.models)
         rows = np.flatnonzero(~self.done)
         actions = np.asarray(actions)[rows]
         if not self.mask()[rows, actions].all():

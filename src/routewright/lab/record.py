@@ -112,7 +112,7 @@ async def _one(
 
     rows = [row(m, [], "answer", await ask(m, prompt_text(question.text))) for m in names]
     fringe: list[Path_] = [([], [])]
-    for _ in range(depth):
+    for length in range(1, depth + 1):
         longer: list[Path_] = []
         for path, replies in fringe:
             prompt = str(transcript([{"content": question.text}], replies, STEP)[0]["content"])
@@ -124,7 +124,7 @@ async def _one(
                     longer.append((on, [*replies, reply.text]))
                 if answer_of(reply.text) is not None:
                     rows += [row(other, on, VERIFY, second) for other, second in said_now if other != model]
-        fringe = _taken_on(longer, question, width, worth)
+        fringe = _taken_on(longer, question, width, worth) if length < depth else []
     return rows
 
 

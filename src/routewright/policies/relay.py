@@ -92,7 +92,9 @@ class Relay(Policy):
         i = self.models.index(like)
         row = row_of(skills, self.rows.row[i, -1] + np.log10(price))
         if row.shape != self.rows.row[i].shape:
-            raise RoutewrightError(f"skills has {len(skills)} numbers. Expected {self.rows.row.shape[1] - 2}, one a kind of task.")
+            raise RoutewrightError(
+                f"skills has {len(skills)} numbers. Expected {self.rows.row.shape[1] - 2}, one a kind of task."
+            )
         self.rows = Rows(
             np.concatenate([self.rows.row, row[None]]),
             np.concatenate([self.rows.cost_usd, self.rows.cost_usd[i : i + 1] * price]),
@@ -103,14 +105,14 @@ class Relay(Policy):
         if not states:
             return []
         if self.net is None or self.rows is None:
-            raise RoutewrightError("relay is not trained. Train it on a response tree: routewright train TREE --policy relay.")
+            raise RoutewrightError(
+                "relay is not trained. Train it on a response tree: routewright train TREE --policy relay."
+            )
         rules, m = self.rules, len(self.models)
         s, shown = situation_of(states, self.models, self.config.mark, self.config.step)
         mask = rules.mask(s)
         texts = Texts.of([features(st.query.text, one.replies) for st, one in zip(states, shown, strict=True)])
-        worth = self.net.worth(
-            texts, dense(s, rules, self.reference_usd), self.rows, s.value_usd + self.reference_usd
-        )
+        worth = self.net.worth(texts, dense(s, rules, self.reference_usd), self.rows, s.value_usd + self.reference_usd)
         best = np.where(mask, worth, -np.inf).argmax(axis=1)
         wishes: list[Wish] = []
         for b, a in enumerate(best.tolist()):

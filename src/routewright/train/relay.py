@@ -32,7 +32,7 @@ Tell = Callable[[dict[str, Any]], None]
 
 
 def fit_relay(
-    policy: Relay, tree: Tree, plain: Outcomes | None = None, tell: Tell | None = None
+    policy: Relay, tree: Tree, plain: Outcomes | None = None, tell: Tell | None = None, start: Net | None = None
 ) -> list[dict[str, Any]]:
     """Train the policy in place; returns one record a round, with the collapse block.
 
@@ -42,6 +42,7 @@ def fit_relay(
         plain: Answers of the same models to plain questions of several tasks, from which follows how good each is at what.
             Without it models are told apart by their names alone, and none can be added later.
         tell: Called with every record.
+        start: A network to go on from, in place of fitted Q.
 
     Raises:
         RoutewrightError: Too few queries, or `plain` lacks a model.
@@ -58,7 +59,7 @@ def fit_relay(
         Ground(tree, np.sort(queries), rows, policy.rules, reference_usd)
         for queries in (np.concatenate(parts[1:]), parts[0])
     )
-    net = Net.start(config.hidden, rows.row.shape[1], seed)
+    net = start if start is not None else Net.start(config.hidden, rows.row.shape[1], seed)
     history: list[dict[str, Any]] = []
 
     def note(phase: str) -> Tell:
@@ -70,13 +71,15 @@ def fit_relay(
         return told
 
     own = dict(config.training)
-    if not config.exactly:
+    if not config.exactly and start is None:
         net, _ = train_q(net, learn, watched, parse(FittedQ, own.pop("q", {}), "relay.training.q"), seed, note("q"))
     if config.trainer == "ppo" or config.exactly:
         how = parse(RelayPPO, own.pop("ppo", {}), "relay.training.ppo")
         net, _ = train_ppo(net, learn, watched, how, seed, note("ppo"))
     elif config.trainer == "es":
-        net, _ = train_es(net, learn, watched, parse(Evolution, own.pop("es", {}), "relay.training.es"), seed, note("es"))
+        net, _ = train_es(
+            net, learn, watched, parse(Evolution, own.pop("es", {}), "relay.training.es"), seed, note("es")
+        )
     policy.take(net, rows, tree.models, reference_usd)
     return history
 

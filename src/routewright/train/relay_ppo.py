@@ -203,5 +203,3 @@ def train_es(
         if tell is not None:
             tell(record)
     return held.verdict(), history
-
-

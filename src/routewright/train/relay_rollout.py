@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -61,7 +62,7 @@ def roll(ground: Ground, net: Net, queries: Ints, values: Floats, choose: Choose
     tree, m = ground.tree, len(ground.tree.models)
     batch = TreeBatch(tree, queries, values, ground.rules)
     s, scale = batch.situation, np.asarray(values) + ground.reference_usd
-    pieces: list[tuple[Ints, ...]] = []
+    pieces: list[tuple[Any, ...]] = []
     roles = np.zeros(ROLES, dtype=np.int64)
     while not batch.done.all():
         live = np.flatnonzero(~batch.done)
@@ -75,14 +76,14 @@ def roll(ground: Ground, net: Net, queries: Ints, values: Floats, choose: Choose
         batch.step(actions)
         reward = -(s.spent_usd - spent)[live] / scale[live]
         reward += np.where(batch.done[live], batch.quality[live] * values[live] / scale[live], 0.0)
-        pieces.append((live, node, seen, mask, chosen, log_p, scale[live], reward))  # type: ignore[arg-type]
+        pieces.append((live, node, seen, mask, chosen, log_p, scale[live], reward))
     gain = (batch.quality * values - s.spent_usd) / scale
     return _steps(pieces, len(queries)), Ended(
         gain, batch.quality, s.spent_usd.copy(), s.calls.copy(), batch.called.sum(axis=0), roles
     )
 
 
-def _steps(pieces: list[tuple[Ints, ...]], episodes: int) -> Steps:
+def _steps(pieces: list[tuple[Any, ...]], episodes: int) -> Steps:
     starts = np.cumsum([0, *(len(piece[0]) for piece in pieces)])
     after = []
     for t, piece in enumerate(pieces):
@@ -90,8 +91,8 @@ def _steps(pieces: list[tuple[Ints, ...]], episodes: int) -> Steps:
         if t + 1 < len(pieces):
             following[pieces[t + 1][0]] = starts[t + 1] + np.arange(len(pieces[t + 1][0]))
         after.append(following[piece[0]])
-    columns = [np.concatenate([piece[k] for piece in pieces]) for k in range(1, 8)]
-    return Steps(*columns, np.concatenate(after))  # type: ignore[arg-type]
+    node, seen, mask, action, log_p, scale, reward = (np.concatenate([p[k] for p in pieces]) for k in range(1, 8))
+    return Steps(node, seen, mask, action, log_p, scale, reward, np.concatenate(after))
 
 
 def greedy(worth: Floats, mask: Bools) -> tuple[Ints, Floats]:
