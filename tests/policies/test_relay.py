@@ -11,7 +11,9 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
+from typer.testing import CliRunner
 
+from routewright.cli.app import app
 from routewright.coordinator import Coordinator, load_coordinator
 from routewright.episodes.engine import run
 from routewright.episodes.recorded import recorded_tree
@@ -237,3 +239,20 @@ def _pool() -> Any:
     from tests.pools.doubles import Scripted, scripted_pool
 
     return scripted_pool(Scripted("answer:1"))
+
+
+def test_the_command_trains_on_a_tree(folder: Path, tmp_path: Path) -> None:
+    needs("torch", "train")
+    quick = 'training={"q": {"rounds": 2, "passes": 1}}'
+    ask = ["train", str(folder), "--policy", "relay", "--option", quick, "--out", str(tmp_path / "made")]
+    done = CliRunner().invoke(app, ask)
+    assert done.exit_code == 0, done.output
+    assert "relay on 60 queries x 3 models" in " ".join(done.output.split())
+    made = load_coordinator(tmp_path / "made")
+    assert isinstance(made.policy, Relay)
+    assert made.about["queries"] == 60
+    refused = CliRunner().invoke(
+        app, ["train", str(folder), "--policy", "knn", "--skills", "x", "--out", str(tmp_path / "b")]
+    )
+    assert refused.exit_code != 0
+    assert "response tree" in " ".join(f"{refused.exception} {refused.output}".split())

@@ -43,7 +43,7 @@ class RelayPPO(Ranged):
     episodes: int = Field(1024, ge=1, description="episodes in a batch")
     passes: int = Field(3, ge=1, description="passes over a batch")
     minibatch: int = Field(512, ge=1, description="decisions a gradient step")
-    rate: float = Field(3e-4, gt=0, description="step size")
+    rate: float = Field(1e-3, gt=0, description="step size")
     sharp: float = Field(20.0, gt=0, description="how much a difference in worth counts, log-odds a unit of return")
     clip: float = Field(0.2, gt=0, description="how far a ratio counts")
     gae: float = Field(0.95, ge=0, le=1, description="lambda of the advantages")
