@@ -13,8 +13,10 @@ import datetime
 import json
 import os
 import platform
+import time
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -22,6 +24,7 @@ import numpy as np
 from grow import MODELS
 
 from routewright.coordinator import load_coordinator
+from routewright.episodes.transition import begin
 from routewright.lab.coordinator import shipped
 from routewright.lab.families import Question
 from routewright.lab.pool import lab_pool
@@ -30,7 +33,7 @@ from routewright.lab.standing import GoldPlan, StepByStep, allocate, played
 from routewright.lab.text import answer_of
 from routewright.policies.base import Policy, Wish, build_policy
 from routewright.policies.relay import Relay
-from routewright.types import Answer, Call, Decision, State
+from routewright.types import Answer, Call, Decision, ModelCard, State
 from train import KINDS
 
 TRADES = (3.0, 30.0, 300.0)  # mean costs of the best single model
@@ -73,6 +76,16 @@ def at_random(seed: int) -> Policy:
         return MODELS[int(np.random.default_rng((seed, int(state.query.query_id, 16), number)).integers(len(MODELS)))]
 
     return Steps(who)
+
+
+def decision_ms(policy: Policy, asked: Sequence[Question], cards: Sequence[ModelCard]) -> float:
+    """CPU milliseconds of a first decision, reading the question included."""
+    states = [replace(begin(query_of(q), cards, 0.01), legal=(True,) * len(cards)) for q in asked]
+    rng = np.random.default_rng(0)
+    begun = time.process_time()
+    for state in states:
+        policy.decide([state], rng)
+    return 1000 * (time.process_time() - begun) / len(states)
 
 
 def main() -> None:
@@ -127,9 +140,11 @@ def main() -> None:
             for trade in TRADES if kind == "q" else (MIDDLE,):
                 play(f"relay {kind} @{trade:g}/{seed}", policy, trade * policy.reference_usd)
     play("coordinator", shipped().policy)
+    told["decision_ms"] = decision_ms(load_coordinator(given.out / "trained" / "ppo-0").policy, asked, pool.cards)
     allocation = asyncio.run(allocate(pool, MODELS, 40))
     play("gold plan", GoldPlan(asked, allocation))
     play("gold steps", gold_steps(asked, allocation))
+    path.write_text(json.dumps(told), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ import argparse
 import asyncio
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from grow import MODELS
@@ -43,7 +44,7 @@ def main() -> None:
     known = [m for m in MODELS if m != NEW]
     cards = {card.name: card.usd_per_mtok_out or 0.0 for card in pool.cards}
     tasks = sorted({q.task for q in plain.queries})
-    rows = []
+    rows: list[dict[str, Any]] = []
     for seed in range(given.seeds):
         folder = given.out / "trained" / f"without-{NEW}-{seed}"
         if not folder.is_dir():
