@@ -152,6 +152,48 @@ def test_training_on_from_there_loses_nothing_held_back(tree: Tree, trainer: str
     assert np.array_equal(policy.net.roles, again.net.roles)  # the same seed gives the same network
 
 
+class Halt(Exception):
+    """Somebody pressed Ctrl-C."""
+
+
+@pytest.mark.parametrize("trainer", ["q", "ppo", "es"])
+def test_an_interrupted_training_comes_to_the_same_end(tree: Tree, tmp_path: Path, trainer: str) -> None:
+    needs("torch", "train")
+    if trainer == "es":
+        needs("cmaes", "train")
+    from routewright.train.relay import fit_relay
+
+    quick = {
+        "q": {"rounds": 3, "passes": 1},
+        "ppo": {"updates": 4, "episodes": 64, "watch_every": 2},
+        "es": {"generations": 3, "population": 4, "episodes": 32},
+    }
+
+    def train(work: Path | None, stop: int = 0) -> Relay:
+        policy = build_policy("relay", {"trainer": trainer, "training": quick, "work": str(work or "")})
+        assert isinstance(policy, Relay)
+
+        def tell(record: dict[str, Any]) -> None:
+            if record["phase"] == trainer and record["update"] == stop:
+                raise Halt
+
+        fit_relay(policy, tree, plain(), tell)
+        return policy
+
+    whole = train(None)
+    for stop in (2, 3):
+        with pytest.raises(Halt):
+            train(tmp_path, stop)
+    again = train(tmp_path)
+    assert whole.net is not None
+    assert again.net is not None
+    for name in ("embed", "roles", "stops", "inner"):
+        assert np.array_equal(getattr(whole.net, name), getattr(again.net, name))
+    curves = sorted(tmp_path.glob("*/curve.svg"))
+    assert len(curves) == (1 if trainer == "q" else 2)
+    assert curves[0].read_text().startswith("<svg")
+
+
 def test_hierrouter_never_stops_early(folder: Path, tree: Tree) -> None:
     setting = {"roles": ["step"], "chain": 2, "calls": 2, "past": True, "exactly": True}
     policy = trained(tree, **setting, training={"ppo": {"updates": 2, "episodes": 64}})

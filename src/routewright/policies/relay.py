@@ -53,6 +53,7 @@ class Relay(Policy):
         exactly: bool = Field(False, description="no end before the last call")
         hidden: int = Field(24, ge=2, le=512, description="hidden units")
         training: dict[str, Any] = Field({}, description="settings of the trainers")
+        work: str = Field("", description="folder for checkpoints, history and learning curves; empty: none is kept")
 
     def __init__(self, config: Any = None, seed: int = 0) -> None:
         super().__init__(config, seed)

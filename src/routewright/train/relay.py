@@ -11,6 +11,7 @@ as HierRouter is.
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,7 @@ from routewright.policies.hops_training import Evolution
 from routewright.policies.relay import Relay
 from routewright.policies.relay_net import Net, Rows
 from routewright.policies.relay_rows import rows_of, skills_of
+from routewright.train.journal import Journal
 from routewright.train.relay_ppo import RelayPPO, train_es, train_ppo
 from routewright.train.relay_q import FittedQ, rows_for, train_q
 from routewright.train.relay_rollout import Ground
@@ -61,24 +63,27 @@ def fit_relay(
     )
     net = start if start is not None else Net.start(config.hidden, rows.row.shape[1], seed)
     history: list[dict[str, Any]] = []
+    work = Path(config.work) if config.work else None
+    content = f"{config.model_dump_json(exclude={'work'})} {seed} {len(tree.query)} {float(tree.cost_usd.sum())} {float(rows.row.sum())}"
 
-    def note(phase: str) -> Tell:
+    def journal(phase: str) -> Journal:
         def told(record: dict[str, Any]) -> None:
             history.append({"phase": phase, **record})
             if tell is not None:
                 tell(history[-1])
 
-        return told
+        begun = "" if start is None else f" {float(start.embed.sum())}"
+        return Journal(work, f"{phase} {content}{begun}", told)
 
     own = dict(config.training)
     if not config.exactly and start is None:
-        net, _ = train_q(net, learn, watched, parse(FittedQ, own.pop("q", {}), "relay.training.q"), seed, note("q"))
+        net = train_q(net, learn, watched, parse(FittedQ, own.pop("q", {}), "relay.training.q"), journal("q"), seed)
     if config.trainer == "ppo" or config.exactly:
         how = parse(RelayPPO, own.pop("ppo", {}), "relay.training.ppo")
-        net, _ = train_ppo(net, learn, watched, how, seed, note("ppo"))
+        net = train_ppo(net, learn, watched, how, journal("ppo"), seed)
     elif config.trainer == "es":
-        net, _ = train_es(
-            net, learn, watched, parse(Evolution, own.pop("es", {}), "relay.training.es"), seed, note("es")
+        net = train_es(
+            net, learn, watched, parse(Evolution, own.pop("es", {}), "relay.training.es"), journal("es"), seed
         )
     policy.take(net, rows, tree.models, reference_usd)
     return history

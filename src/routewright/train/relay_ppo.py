@@ -13,6 +13,7 @@ Reference: Schulman et al. 2017, arXiv:1707.06347; Huang & Ontanon 2020, arXiv:2
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -22,8 +23,9 @@ from routewright.errors import MissingExtra
 from routewright.policies.hops_training import Evolution, Ranged
 from routewright.policies.relay_look import DENSE
 from routewright.policies.relay_net import Net
+from routewright.train.journal import Journal
 from routewright.train.ppo import advantages
-from routewright.train.relay_q import Learner, block
+from routewright.train.relay_q import Learner, block, take_back, tensors_of
 from routewright.train.relay_rollout import Choose, Ground, Steps, greedy, measure, roll
 from routewright.train.rollout import draw_values
 from routewright.types import Bools, Floats, Ints
@@ -68,31 +70,45 @@ class Held:
             self.best, self.gained, self.error = net, mean, error
         return {"held_out": float(self.base.mean()) + mean, "held_out_gain": mean, "held_out_error": error}
 
-    def verdict(self) -> Net:
-        return self.best if self.gained > self.error else self.start
+    def verdict(self, journal: Journal) -> Net:
+        """The best network, or the start where none beat it by more than its standard error; the curve is drawn."""
+        kept = self.gained > self.error
+        journal.close({"kept": kept, "gain": self.gained, "error": self.error, "start": float(self.base.mean())})
+        return self.best if kept else self.start
+
+    def arrays(self) -> dict[str, Any]:
+        """What a training that goes on has to know."""
+        return {**self.best.arrays(), "held": np.array([self.gained, self.error])}
+
+    def restore(self, arrays: Mapping[str, Any]) -> None:
+        """Take back what `arrays` gave."""
+        self.best = Net.of(arrays)
+        self.gained, self.error = (float(v) for v in arrays["held"])
 
 
-def train_ppo(
-    net: Net, ground: Ground, watched: Ground, settings: RelayPPO, seed: int, tell: Any = None
-) -> tuple[Net, list[dict[str, Any]]]:
-    """A network trained from `net`, or `net` itself; and the history with its collapse block."""
+def train_ppo(net: Net, ground: Ground, watched: Ground, settings: RelayPPO, journal: Journal, seed: int) -> Net:
+    """A network trained from `net`, or `net` itself; the journal gets a record a batch, with the collapse block."""
     learner = Learner(net, settings.rate, 0.0, seed)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        return _ppo(learner, net, ground, watched, settings, seed, tell)
+        return _ppo(learner, net, ground, watched, settings, journal, seed)
     finally:
         torch.set_num_threads(threads)
 
 
 def _ppo(
-    learner: Learner, start: Net, ground: Ground, watched: Ground, settings: RelayPPO, seed: int, tell: Any
-) -> tuple[Net, list[dict[str, Any]]]:
+    learner: Learner, start: Net, ground: Ground, watched: Ground, settings: RelayPPO, journal: Journal, seed: int
+) -> Net:
     low, high = settings.range_usd(ground.reference_usd)
     held = Held(start, watched, low, high)
     critic = _Critic(settings.rate * 10)
-    history: list[dict[str, Any]] = []
-    for number in range(settings.updates):
+    at = journal.resume()
+    if at is not None:
+        learner.restore(at.arrays)
+        take_back(critic.parts, critic.optimiser, at.arrays)
+        held.restore(at.arrays)
+    for number in range(0 if at is None else at.update, settings.updates):
         rng = np.random.default_rng((seed, number))
         queries = rng.choice(ground.queries, settings.episodes)
         values = draw_values(rng, settings.episodes, low, high)
@@ -101,10 +117,8 @@ def _ppo(
         record = {"update": number + 1, "entropy": entropy, **block(ended)}
         if (number + 1) % settings.watch_every == 0 or number + 1 == settings.updates:
             record |= held.look(learner.net())
-        history.append(record)
-        if tell is not None:
-            tell(record)
-    return held.verdict(), history
+        journal.write(record, {**learner.arrays(), **tensors_of(critic.parts, critic.optimiser), **held.arrays()})
+    return held.verdict(journal)
 
 
 def drawn(rng: np.random.Generator, sharp: float, explore: float) -> Choose:
@@ -127,8 +141,9 @@ class _Critic:
         self.inner = torch.nn.Linear(DENSE, 32)
         self.outer = torch.nn.Linear(32, 1)
         torch.nn.init.zeros_(self.outer.weight)
-        self.parameters = [*self.inner.parameters(), *self.outer.parameters()]
-        self.optimiser = torch.optim.Adam(self.parameters, lr=rate)
+        layers = {"critic.inner": self.inner, "critic.outer": self.outer}
+        self.parts = {f"{at}.{name}": p for at, layer in layers.items() for name, p in layer.named_parameters()}
+        self.optimiser = torch.optim.Adam(list(self.parts.values()), lr=rate)
 
     def __call__(self, dense: Any) -> Any:
         return self.outer(torch.tanh(self.inner(dense)))[:, 0]
@@ -171,9 +186,7 @@ def _update(learner: Learner, critic: _Critic, ground: Ground, steps: Steps, s: 
     return float(np.mean(entropies))
 
 
-def train_es(
-    net: Net, ground: Ground, watched: Ground, settings: Evolution, seed: int, tell: Any = None
-) -> tuple[Net, list[dict[str, Any]]]:
+def train_es(net: Net, ground: Ground, watched: Ground, settings: Evolution, journal: Journal, seed: int) -> Net:
     """A network whose last layer evolved from `net`'s, or `net` itself; `MissingExtra` without cmaes."""
     try:
         from cmaes import SepCMA
@@ -184,8 +197,14 @@ def train_es(
     start = net.flat_head()
     sigma = settings.sigma * float(start.std() + 1e-6)
     search = SepCMA(mean=start, sigma=sigma, seed=seed, population_size=settings.population)
-    history: list[dict[str, Any]] = []
-    for number in range(settings.generations):
+    told: list[list[float]] = []
+    at = journal.resume()
+    if at is not None:  # the search draws the same again, and is told the same
+        told = at.arrays["es.told"].tolist()
+        for values_told in told:
+            search.tell([(search.ask(), value) for value in values_told])
+        held.restore(at.arrays)
+    for number in range(len(told), settings.generations):
         rng = np.random.default_rng((seed, number))
         queries, values = rng.choice(ground.queries, settings.episodes), draw_values(rng, settings.episodes, low, high)
         judged, ended = [], None
@@ -193,13 +212,12 @@ def train_es(
             flat = search.ask()
             _, ended = roll(ground, net.with_head(flat), queries, values, greedy)
             judged.append((flat, -float(ended.gain.mean())))
-        search.tell(judged)
+        told.append([value for _, value in judged])
+        search.tell(judged)  # sorts what it is given
         best = sorted(judged, key=lambda one: one[1])[: settings.population // 2]
         assert ended is not None
         record = {"update": number + 1, "best": -best[0][1], **block(ended)}
         if (number + 1) % settings.watch_every == 0 or number + 1 == settings.generations:
             record |= held.look(net.with_head(np.mean([flat for flat, _ in best], axis=0)))
-        history.append(record)
-        if tell is not None:
-            tell(record)
-    return held.verdict(), history
+        journal.write(record, {"es.told": np.array(told), **held.arrays()})
+    return held.verdict(journal)

@@ -15,6 +15,7 @@ Reference: Ernst et al. 2005 and Riedmiller 2005 (fitted Q iteration). Differs: 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,7 @@ from routewright.errors import MissingExtra
 from routewright.policies.hops_training import Ranged
 from routewright.policies.relay_look import ALONE, LAST, ON, ROLES, VERIFY, VOTE, Situation, dense
 from routewright.policies.relay_net import Net, Texts
+from routewright.train.journal import Journal
 from routewright.train.relay_rollout import Ended, Ground, measure
 from routewright.types import Bools, Floats, Ints
 
@@ -65,6 +67,14 @@ class Learner:
     def net(self) -> Net:
         return Net(*(self.parts[n].detach().numpy().astype(np.float64) for n in self.names))
 
+    def arrays(self) -> dict[str, Any]:
+        """Everything, to go on from."""
+        return tensors_of(self.parts, self.optimiser)
+
+    def restore(self, arrays: Mapping[str, Any]) -> None:
+        """Take back what `arrays` gave."""
+        take_back(self.parts, self.optimiser, arrays)
+
     def hidden(self, texts: Texts, dense: Floats, drop: float = 0.0) -> Any:
         """[B, H] as `Net.hidden`, for learning."""
         p = self.parts
@@ -82,30 +92,53 @@ class Learner:
         return torch.cat([called.reshape(len(hidden), -1), hidden @ p["stops"]], dim=1)
 
 
-def train_q(
-    net: Net, ground: Ground, watched: Ground, settings: FittedQ, seed: int, tell: Any = None
-) -> tuple[Net, list[dict[str, Any]]]:
-    """The best network met, and the history: one record a round, with the collapse block of the queries held back."""
+def tensors_of(parts: Mapping[str, Any], optimiser: Any) -> dict[str, Any]:
+    """Named parameters and what the optimiser keeps of them, as arrays."""
+    found: dict[str, Any] = {}
+    for name, part in parts.items():
+        found[f"learner.{name}"] = part.detach().numpy().copy()
+        for key, value in optimiser.state.get(part, {}).items():
+            found[f"learner.{name}.{key}"] = np.asarray(value.numpy().copy())
+    return found
+
+
+def take_back(parts: Mapping[str, Any], optimiser: Any, arrays: Mapping[str, Any]) -> None:
+    """Put `tensors_of` back."""
+    for name, part in parts.items():
+        with torch.no_grad():
+            part.copy_(torch.from_numpy(arrays[f"learner.{name}"]))
+        kept = {key: f"learner.{name}.{key}" for key in ("step", "exp_avg", "exp_avg_sq")}
+        if all(at in arrays for at in kept.values()):
+            optimiser.state[part] = {key: torch.from_numpy(np.array(arrays[at])) for key, at in kept.items()}
+
+
+def train_q(net: Net, ground: Ground, watched: Ground, settings: FittedQ, journal: Journal, seed: int) -> Net:
+    """The best network met; the journal gets a record a round, with the collapse block of the queries held back."""
     learner = Learner(net, settings.rate, settings.decay, seed)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
         low, high = settings.range_usd(ground.reference_usd)
         values = np.geomspace(low, high, _TRADES)
-        best, most = net, -np.inf
-        history: list[dict[str, Any]] = []
-        sweep = _Sweep(ground, values, settings)
-        for number in range(settings.rounds):
+        first, _ = measure(watched, net, values)
+        best, most, sweep = net, -np.inf, _Sweep(ground, values, settings)
+        at = journal.resume()
+        if at is not None:
+            learner.restore(at.arrays)
+            best, most = Net.of(at.arrays), float(at.arrays["most"])
+        for number in range(0 if at is None else at.update, settings.rounds):
+            torch.manual_seed(hash((seed, number)) % 2**31)  # of what is left out; the same again after an interruption
             loss = sweep.round(learner, np.random.default_rng((seed, number)), first=number == 0)
             now = learner.net()
             gained, ended = measure(watched, now, values)
             mean = float(gained.mean())
-            history.append({"update": number + 1, "loss": loss, "held_out": mean, **block(ended)})
-            if tell is not None:
-                tell(history[-1])
             if mean > most:
                 best, most = now, mean
-        return best, history
+            record = {"update": number + 1, "loss": loss, "held_out": mean, **block(ended)}
+            journal.write(record, {**learner.arrays(), **best.arrays(), "most": np.array(most)})
+        start = float(first.mean())
+        journal.close({"kept": True, "gain": most - start, "error": 0.0, "start": start})
+        return best
     finally:
         torch.set_num_threads(threads)
 
