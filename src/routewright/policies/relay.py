@@ -120,7 +120,7 @@ class Relay(Policy):
             names = tuple(self._name(i) for i in np.flatnonzero(mask[b]).tolist())
             order = np.argsort(np.where(mask[b], -worth[b], np.inf))[:2].tolist()
             why = ", ".join(f"{self._name(i)} {worth[b, i]:+.3f}" for i in order if mask[b, i])
-            wishes.append(Decision(self._action(a, m, shown[b]), names, 1.0, f"worth {why}"))
+            wishes.append(Decision(self._action(a, m, shown[b]), names, 1.0, f"scores {why}"))
         return wishes
 
     def _action(self, number: int, m: int, shown: Shown) -> Call | Answer:
