@@ -35,9 +35,10 @@ from routewright.policies.cascade import Cascade
 from routewright.policies.frontier import candidates, search, trade_offs
 from routewright.policies.hops_classes import Classes, fit_classes
 from routewright.policies.hops_head import Head, look
+from routewright.policies.hops_newcomer import joined, newcomer
 from routewright.policies.hops_training import PPO, Evolution
-from routewright.policies.hops_tree import Tree, grow
-from routewright.policies.observe import Observation
+from routewright.policies.hops_tree import Tree, grow, widened
+from routewright.policies.observe import Observation, among
 from routewright.policies.search import Lists
 from routewright.types import Floats, Forecast, Ints
 
@@ -63,6 +64,9 @@ class Hops(ArrayPolicy):
         models_of_head: int = Field(12, ge=2, le=64, description="models that ppo and es choose among")
         hidden: int = Field(16, ge=1, le=256, description="hidden units of the head that ppo and es train")
         exactly: bool = Field(False, description="always the deepest call, whose reply stands; ppo and es only")
+        without: Literal["", "replies", "forecasts", "trade_off"] = Field(
+            "", description="what the head is not told, to see what it is worth; ppo and es, without a guide"
+        )
         training: dict[str, Any] = Field({}, description="settings of ppo or es")
         work: str = Field("", description="folder for checkpoints, history and learning curve; empty: none is kept")
 
@@ -73,6 +77,10 @@ class Hops(ArrayPolicy):
 
         def settings(self) -> PPO | Evolution:
             """`training`, read."""
+            if self.without and (self.trainer == "tree" or self.guide != "none"):
+                raise ValueError(
+                    'without belongs to ppo and es with guide = "none": a guide would tell what is kept from it'
+                )
             if self.trainer == "tree" and (self.training or self.exactly):
                 raise ValueError(
                     "training and exactly belong to the trainers ppo and es; tree has nothing to set there"
@@ -152,6 +160,7 @@ class Hops(ArrayPolicy):
                 self.config.deepest,
                 self.reference_usd,
                 self.config.exactly,
+                self.config.without,
             )
             for world, others, guide in parts
         ]
@@ -168,6 +177,52 @@ class Hops(ArrayPolicy):
         from routewright.train.ppo import train_ppo
 
         return train_ppo(start, grounds[:-1], grounds[-1], settings, journal, self.seed)
+
+    def add(self, model: str, cost_usd: float | None = None, probes: Outcomes | None = None) -> None:
+        """Let a model be asked that was not there in training: its row of the classes (`hops_newcomer.py`), plans made anew.
+
+        Nothing is fitted again: a head is shared by all models, and so meets one more. A cascade that guides it has no place
+        for the new model; a planned guide has.
+
+        Args:
+            model: Its name.
+            cost_usd: Expected cost of a call, by the card (`hops_newcomer.call_usd`); None: what the probes cost.
+            probes: Some queries with keys, answered by every model of the policy and by the new one; none: the card alone.
+        """
+        if self.classes is None:
+            raise RoutewrightError(
+                "hops is not fitted, so there is nothing to add a model to. Call fit(outcomes) first."
+            )
+        if model in self.models:
+            raise RoutewrightError(
+                f"{model!r} is in the pool already. Expected a model that is not: {', '.join(self.models)}."
+            )
+        wanted = (*self.models, model)
+        if probes is not None and len(probes):
+            probes = probes.with_models(wanted)
+            if probes.keys is None:
+                raise RoutewrightError("hops compares replies: it needs probes that kept them. Load them with keys.")
+            cost_usd = float(probes.cost_usd[:, -1].mean()) if cost_usd is None else cost_usd
+        if cost_usd is None or not cost_usd >= 0:
+            raise RoutewrightError(
+                f"What does a call of {model!r} cost? Expected USD, or probes that say so; got {cost_usd}."
+            )
+        if isinstance(self.guide, Hops):
+            self.guide.add(model, cost_usd, probes)
+        classes = joined(self.classes, newcomer(self.classes, cost_usd, probes))
+        new = len(self.models)
+        if self.tree is not None:
+            self.tree = widened(self.tree, classes, new, self.config.deepest)
+        else:
+            self.columns = np.append(self.columns, new)
+        self.classes, self.models = classes, wanted
+        right = classes.share @ (classes.chance[:, new] * classes.right[new]).sum(axis=1)
+        self._alone = np.append(self._alone, [[right], [classes.share @ classes.cost_usd[:, new]]], axis=1)
+
+    def alone(self, model: str) -> tuple[float, float]:
+        """Expected score and cost of one call of that model and no other."""
+        quality, cost_usd = self._alone[:, self.models.index(model)]
+        return float(quality), float(cost_usd)
 
     def act(self, obs: Observation, forecast: Forecast | None, rng: np.random.Generator) -> tuple[Ints, Floats]:
         if (self.tree is None and self.head is None) or obs.models != self.models:
@@ -186,10 +241,13 @@ class Hops(ArrayPolicy):
         assert self.classes is not None
         guided = np.full(len(obs), -1)
         if self.guide is not None:
-            guided, _ = self.guide.act(obs, None, np.random.default_rng(0))
+            few = len(self.guide.models)  # models added since are none of its own
+            guided, _ = self.guide.act(among(obs, few), None, np.random.default_rng(0))
+            guided = np.where(guided < few, guided, guided - few + len(obs.models))
         known = self.classes.take(self.columns)
         settings = self.config
-        seen = look(known, self.columns, obs, guided, settings.deepest, self.reference_usd, settings.exactly)
+        given = known, self.columns, obs, guided, settings.deepest, self.reference_usd
+        seen = look(*given, settings.exactly, settings.without)
         best: Ints = np.where(seen.mask, self.head.scores(seen.x), -np.inf).argmax(axis=1)
         c = len(self.columns)
         return np.where(best < c, self.columns[best.clip(0, c - 1)], len(obs.models) + best - c)

@@ -10,21 +10,22 @@ rows of the classes, not another head. At the start the guide's weight is all th
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from routewright.encoders.base import Arrays
-from routewright.policies.hops_belief import believe
+from routewright.policies.hops_belief import Belief, believe
 from routewright.policies.hops_classes import Classes
-from routewright.policies.observe import LAST, Observation
+from routewright.policies.observe import LAST, Observation, last, voted
 from routewright.types import Bools, Floats, Ints
 
 FEATURES = 14  # of an action
 FACTS = 7  # of a situation, for what it is worth
 GUIDE = 2  # the feature that says: the guide would take this
+MIDDLE = 10.0  # mean costs of the best single model: the trade-off of those who are told none
 STRENGTH = 1.0  # of the guide at the start, in log-odds against any other action
 
 
@@ -95,6 +96,7 @@ def look(
     deepest: int,
     reference_usd: float,
     exactly: bool = False,
+    without: str = "",
 ) -> Seen:
     """The features of every action.
 
@@ -106,9 +108,14 @@ def look(
         deepest: Calls at most.
         reference_usd: A mean cost to measure trade-offs by.
         exactly: No answer before `deepest` calls, and then the last reply (HierRouter's setting).
+        without: What is kept from the head, to see what it is worth. `replies`: what they say; chances stay those from
+            before the first. `forecasts`: the chances; there are counts of who agrees instead, and each model's mean score.
+            `trade_off`: it is always the middle one.
     """
     n, c, m = len(obs), len(columns), len(obs.models)
-    known = believe(classes, obs, columns)
+    if without == "trade_off":
+        obs = replace(obs, value_usd=np.full(n, reference_usd * MIDDLE))
+    known = _unheard(classes, obs, columns) if without in ("replies", "forecasts") else believe(classes, obs, columns)
     worth = np.maximum(obs.value_usd, 1e-9)
     price = np.minimum(known.cost_usd / worth[:, None], 3.0)
     stage = obs.steps / deepest
@@ -126,6 +133,11 @@ def look(
     x[:, c + 1, 10] = 1.0
     x[:, :c, 11], x[:, c:, 12] = stage[:, None], stage[:, None]
     x[:, :, 13] = trade[:, None]
+    if without == "forecasts":
+        largest, groups, joined = _counts(obs)
+        x[:, :c, 4], x[:, :c, 5], x[:, :c, 7] = largest[:, None] / deepest, groups[:, None] / deepest, 0.0
+        x[:, c, 9], x[:, c + 1, 9] = joined, largest / deepest
+        known = replace(known, gain=np.zeros((n, c)), best=largest / deepest, second=groups / deepest, vote=joined)
     spent = np.minimum(obs.spent_usd / worth, 3.0)
     net = (known.gain - price).max(axis=1).clip(-1, 1)
     facts = np.stack([known.best, known.second, known.vote, stage, trade, spent, net], axis=1)
@@ -140,3 +152,25 @@ def look(
     some: Bools = np.asarray(allowed.any(axis=1))
     mask: Bools = allowed | (~some[:, None] & (np.arange(c + 2) >= c))
     return Seen(x, facts, mask)
+
+
+def _unheard(classes: Classes, obs: Observation, columns: Ints) -> Belief:
+    """What was known before anybody replied; of the answers there are, the usual score of who gave them."""
+    nobody = np.full(obs.order.shape, -1)
+    known = believe(classes, replace(obs, called=nobody >= 0, order=nobody), columns)
+    score = np.zeros(len(obs.models) + 1)  # the last is nobody's
+    score[columns] = classes.share @ (classes.chance * classes.right).sum(axis=2)
+    return replace(known, last=score[last(obs)], vote=score[voted(obs)])
+
+
+def _counts(obs: Observation) -> tuple[Floats, Floats, Floats]:
+    """[B] replies in the largest group of equal answers, the number of groups, and whether the last reply is in the largest."""
+    agree = np.where(obs.usable & (obs.key >= 0), obs.agree, 0)
+    largest = agree.max(axis=1)
+    groups = np.where(agree > 0, 1.0 / np.maximum(agree, 1), 0.0).sum(axis=1)
+    mine = last(obs)
+    return (
+        largest.astype(np.float64),
+        groups,
+        (mine >= 0) & (agree[np.arange(len(obs)), mine] == largest) & (largest > 0),
+    )

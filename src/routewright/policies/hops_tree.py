@@ -26,6 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from routewright.encoders.base import Arrays
+from routewright.errors import RoutewrightError
 from routewright.policies.frontier import candidates, trade_offs
 from routewright.policies.hops_classes import Classes
 from routewright.policies.hops_patterns import (
@@ -42,6 +43,7 @@ from routewright.policies.search import Lists
 from routewright.types import Bools, Floats, Ints
 
 BAND = 6  # trade-offs that share their candidate models: a decade
+MOST_COLUMNS = 12  # of a band; more take minutes to plan over
 STOP_LAST, STOP_VOTE = 0, 1  # counted from the number of columns on
 _SMALLEST = 1e-12  # USD per unit of score, for the trade-off 0
 
@@ -216,8 +218,34 @@ def grow(classes: Classes, lists: Lists, deepest: int, of: int) -> Tree:
     bands: list[Band] = []
     for at in range(0, len(values), BAND):
         mine = values[at : at + BAND]
-        columns = candidates(lists, len(classes.right), mine, of)
-        members = sequences(len(columns), min(deepest, len(columns)))
-        actions, _ = plan(situations(classes.take(columns), members), members, mine)
-        bands.append(Band(columns, tuple(a.astype(np.int8) for a in actions)))
+        bands.append(_band(classes, candidates(lists, len(classes.right), mine, of), mine, deepest))
     return Tree(values, tuple(bands))
+
+
+def widened(tree: Tree, classes: Classes, column: int, deepest: int) -> Tree:
+    """Plan again, with one more candidate model in every band.
+
+    Args:
+        classes: Over the pool with that model.
+        column: Its place there.
+        deepest: As in `grow`.
+
+    Raises:
+        RoutewrightError: A band has 12 models already.
+    """
+    bands: list[Band] = []
+    for b, band in enumerate(tree.bands):
+        if len(band.columns) >= MOST_COLUMNS:
+            raise RoutewrightError(
+                f"The plans weigh {len(band.columns)} models already, {MOST_COLUMNS} are the most. Fit the policy on outcomes of "
+                "the whole pool, which chooses among all of them."
+            )
+        mine = tree.values[b * BAND : (b + 1) * BAND]
+        bands.append(_band(classes, np.append(band.columns, column), mine, deepest))
+    return Tree(tree.values, tuple(bands))
+
+
+def _band(classes: Classes, columns: Ints, values: Floats, deepest: int) -> Band:
+    members = sequences(len(columns), min(deepest, len(columns)))
+    actions, _ = plan(situations(classes.take(columns), members), members, values)
+    return Band(columns, tuple(a.astype(np.int8) for a in actions))
