@@ -35,9 +35,9 @@ from trainers import FOLDS, GRID, returns
 from routewright.episodes.batched import play
 from routewright.episodes.recorded import world_of
 from routewright.outcomes import Outcomes, load
+from routewright.outcomes.prices import call_usd
 from routewright.outcomes.split import folds
 from routewright.policies.hops import Hops
-from routewright.policies.hops_newcomer import call_usd
 from routewright.types import Floats, ModelCard
 
 PROBES = (0, 20, 50)

@@ -61,7 +61,7 @@ def test_ppo_finds_the_plan_of_a_world_it_is_told_nothing_of() -> None:
 
     Measured: 0.002 below the plan with each of three seeds; the best single models are 0.011 below it.
     """
-    policy = trained(n=1500, guide="none", training={"updates": 60, "episodes": 1024, "watch_every": 10})
+    policy = trained(n=1500, guide="none", training={"updates": 20, "episodes": 1024, "watch_every": 4})
     tree = Hops()
     tree.fit(drawn(1500))
     unseen = drawn(4000, seed=7)

@@ -35,7 +35,7 @@ from routewright.policies.cascade import Cascade
 from routewright.policies.frontier import candidates, search, trade_offs
 from routewright.policies.hops_classes import Classes, fit_classes
 from routewright.policies.hops_head import Head, look
-from routewright.policies.hops_newcomer import joined, newcomer
+from routewright.policies.hops_newcomer import checked, joined, newcomer
 from routewright.policies.hops_training import PPO, Evolution
 from routewright.policies.hops_tree import Tree, grow, widened
 from routewright.policies.observe import Observation, among
@@ -178,51 +178,29 @@ class Hops(ArrayPolicy):
 
         return train_ppo(start, grounds[:-1], grounds[-1], settings, journal, self.seed)
 
-    def add(self, model: str, cost_usd: float | None = None, probes: Outcomes | None = None) -> None:
-        """Let a model be asked that was not there in training: its row of the classes (`hops_newcomer.py`), plans made anew.
+    def add(self, model: str, cost_usd: float | None = None, probes: Outcomes | None = None) -> tuple[float, float]:
+        """As in `ArrayPolicy`: the model's row of the classes (`hops_newcomer.py`), and plans made anew.
 
-        Nothing is fitted again: a head is shared by all models, and so meets one more. A cascade that guides it has no place
-        for the new model; a planned guide has.
-
-        Args:
-            model: Its name.
-            cost_usd: Expected cost of a call, by the card (`hops_newcomer.call_usd`); None: what the probes cost.
-            probes: Some queries with keys, answered by every model of the policy and by the new one; none: the card alone.
+        A head is shared by all models, and so meets one more. A cascade that guides it has no place for the new model; a
+        planned guide has.
         """
         if self.classes is None:
             raise RoutewrightError(
-                "hops is not fitted, so there is nothing to add a model to. Call fit(outcomes) first."
+                "hops is not fitted, so there is nothing to add a model to. Expected fit(outcomes) first."
             )
-        if model in self.models:
-            raise RoutewrightError(
-                f"{model!r} is in the pool already. Expected a model that is not: {', '.join(self.models)}."
-            )
-        wanted = (*self.models, model)
-        if probes is not None and len(probes):
-            probes = probes.with_models(wanted)
-            if probes.keys is None:
-                raise RoutewrightError("hops compares replies: it needs probes that kept them. Load them with keys.")
-            cost_usd = float(probes.cost_usd[:, -1].mean()) if cost_usd is None else cost_usd
-        if cost_usd is None or not cost_usd >= 0:
-            raise RoutewrightError(
-                f"What does a call of {model!r} cost? Expected USD, or probes that say so; got {cost_usd}."
-            )
+        cost_usd, probes = checked(self.models, model, cost_usd, probes)
         if isinstance(self.guide, Hops):
             self.guide.add(model, cost_usd, probes)
-        classes = joined(self.classes, newcomer(self.classes, cost_usd, probes))
         new = len(self.models)
+        classes = joined(self.classes, newcomer(self.classes, cost_usd, probes))
         if self.tree is not None:
             self.tree = widened(self.tree, classes, new, self.config.deepest)
         else:
             self.columns = np.append(self.columns, new)
-        self.classes, self.models = classes, wanted
+        self.classes, self.models = classes, (*self.models, model)
         right = classes.share @ (classes.chance[:, new] * classes.right[new]).sum(axis=1)
         self._alone = np.append(self._alone, [[right], [classes.share @ classes.cost_usd[:, new]]], axis=1)
-
-    def alone(self, model: str) -> tuple[float, float]:
-        """Expected score and cost of one call of that model and no other."""
-        quality, cost_usd = self._alone[:, self.models.index(model)]
-        return float(quality), float(cost_usd)
+        return float(self._alone[0, new]), float(self._alone[1, new])
 
     def act(self, obs: Observation, forecast: Forecast | None, rng: np.random.Generator) -> tuple[Ints, Floats]:
         if (self.tree is None and self.head is None) or obs.models != self.models:

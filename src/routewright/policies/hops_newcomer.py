@@ -21,32 +21,28 @@ import numpy as np
 from routewright.errors import RoutewrightError
 from routewright.outcomes.arrays import Outcomes
 from routewright.policies.hops_classes import PARTS, Classes, parts_of
-from routewright.types import Floats, ModelCard
+from routewright.types import Floats
 
 BANDWIDTH = 0.5  # h, decades of price
 OWN = 4.0  # s, queries' worth of the usual row in every class
 
 
-def call_usd(card: ModelCard, outcomes: Outcomes) -> float:
-    """What a call of this model costs by its card: its prices on the mean tokens of the recorded replies.
-
-    Raises:
-        RoutewrightError: The card lacks a price, or the table has no tokens.
-    """
-    if card.usd_per_mtok_in is None or card.usd_per_mtok_out is None:
-        raise RoutewrightError(f"The card of {card.name!r} lacks a price. Expected both, or the cost of a call.")
-    tokens = np.array([_mean(outcomes.tokens_in), _mean(outcomes.tokens_out)])
-    if not np.isfinite(tokens).all():
+def checked(
+    models: tuple[str, ...], model: str, cost_usd: float | None, probes: Outcomes | None
+) -> tuple[float, Outcomes | None]:
+    """The expected cost of a call, and the probes with the new model last; `RoutewrightError` on what can not be used."""
+    if model in models:
+        raise RoutewrightError(f"{model!r} is in the pool already. Expected a model that is not: {', '.join(models)}.")
+    if probes is not None and len(probes):
+        probes = probes.with_models([*models, model])
+        if probes.keys is None:
+            raise RoutewrightError("hops compares replies: it needs probes that kept them. Load them with keys.")
+        cost_usd = float(probes.cost_usd[:, -1].mean()) if cost_usd is None else cost_usd
+    if cost_usd is None or not 0 <= cost_usd < np.inf:
         raise RoutewrightError(
-            f"{outcomes.name} has no token counts, so prices do not say what a call of {card.name!r} costs. Give the cost of "
-            "a call instead."
+            f"What does a call of {model!r} cost? Expected USD, or probes that say so; got {cost_usd}."
         )
-    return float(tokens @ [card.usd_per_mtok_in, card.usd_per_mtok_out]) / 1e6
-
-
-def _mean(tokens: Floats) -> float:
-    known = tokens[np.isfinite(tokens)]
-    return float(known.mean()) if len(known) else float("nan")
+    return cost_usd, probes
 
 
 def newcomer(classes: Classes, cost_usd: float, probes: Outcomes | None = None) -> Classes:
@@ -82,7 +78,7 @@ def newcomer(classes: Classes, cost_usd: float, probes: Outcomes | None = None) 
 
 def _softmax(logs: Floats) -> Floats:
     raw: Floats = np.exp(logs - logs.max())
-    return raw / raw.sum()
+    return np.asarray(raw / raw.sum())
 
 
 def _one(classes: Classes, chance: Floats, right: Floats, cost_usd: Floats) -> Classes:
