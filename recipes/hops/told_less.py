@@ -66,3 +66,12 @@ class OneTradeOff(Hops):
 
     def act(self, obs: Observation, forecast: Forecast | None, rng: np.random.Generator) -> tuple[Ints, Floats]:
         return super().act(replace(obs, value_usd=np.full(len(obs), MIDDLE * self.reference_usd)), forecast, rng)
+
+
+class Falling(Hops):
+    """Where the planned action does not fit the budget, what there is stands; the plan's other actions are not looked at."""
+
+    def act(self, obs: Observation, forecast: Forecast | None, rng: np.random.Generator) -> tuple[Ints, Floats]:
+        assert self.tree is not None
+        ranked, known = self.tree.act(obs)
+        return certain(self._allowed(obs, ranked[:, 0].clip(0), known))

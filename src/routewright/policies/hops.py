@@ -209,8 +209,8 @@ class Hops(ArrayPolicy):
                 "pool's outcomes."
             )
         if self.tree is not None:
-            action, known = self.tree.act(obs)
-            return certain(self._allowed(obs, action, known))
+            ranked, known = self.tree.act(obs)
+            return certain(self._allowed(obs, _first(obs, ranked), known))
         return certain(self._allowed(obs, self._best(obs), np.ones(len(obs), dtype=bool)))
 
     def _best(self, obs: Observation) -> Ints:
@@ -269,6 +269,13 @@ class Hops(ArrayPolicy):
         if "guide" in own:
             inner = {name.removeprefix("guide."): value for name, value in arrays.items() if name.startswith("guide.")}
             self.guide = cast(ArrayPolicy, restore_policy(own["guide"]["kind"], inner, own["guide"]))
+
+
+def _first(obs: Observation, ranked: Ints) -> Ints:
+    """[B] the first of the ranked actions [B, R] that is allowed and, if it answers, has something to say; else the very first."""
+    fine = (ranked >= 0) & np.take_along_axis(obs.mask, ranked.clip(0), axis=1)
+    fine &= (ranked < len(obs.models)) | obs.usable.any(axis=1)[:, None]
+    return np.take_along_axis(ranked, fine.argmax(axis=1)[:, None], axis=1)[:, 0].clip(0)
 
 
 def _asked_by(guide: ArrayPolicy | None) -> Ints:
