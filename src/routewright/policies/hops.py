@@ -274,7 +274,7 @@ class Hops(ArrayPolicy):
 def _first(obs: Observation, ranked: Ints) -> Ints:
     """[B] the first of the ranked actions [B, R] that is allowed and, if it answers, has something to say; else the very first."""
     fine = (ranked >= 0) & np.take_along_axis(obs.mask, ranked.clip(0), axis=1)
-    fine &= (ranked < len(obs.models)) | obs.usable.any(axis=1)[:, None]
+    fine &= (ranked < len(obs.models)) | np.asarray(obs.usable.any(axis=1))[:, None]
     return np.take_along_axis(ranked, fine.argmax(axis=1)[:, None], axis=1)[:, 0].clip(0)
 
 
