@@ -47,6 +47,7 @@ METHODS: dict[str, tuple[str | type[ArrayPolicy], dict[str, Any]]] = {
     "ppo, no replies": ("hops", {**COLD, "without": "replies"}),
     "ppo, no forecasts": ("hops", {**COLD, "without": "forecasts"}),
     "ppo, no trade-off": ("hops", {**COLD, "without": "trade_off"}),
+    "ppo, lengths": ("hops", {**COLD, "lengths": True}),
     "es": ("hops", {"trainer": "es"}),
     "hierrouter": ("hops", {**COLD, "exactly": True, "deepest": 3}),
     "cascade by verifier": ("cascade", {"rule": "verifier"}),

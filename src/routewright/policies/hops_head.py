@@ -23,6 +23,7 @@ from routewright.policies.observe import LAST, Observation, last, voted
 from routewright.types import Bools, Floats, Ints
 
 FEATURES = 14  # of an action
+LENGTHS = 2  # more, where lengths are looked at
 FACTS = 7  # of a situation, for what it is worth
 GUIDE = 2  # the feature that says: the guide would take this
 MIDDLE = 10.0  # mean costs of the best single model: the trade-off of those who are told none
@@ -39,12 +40,12 @@ class Head:
     outer: Floats
 
     @classmethod
-    def start(cls, hidden: int, seed: int) -> Head:
+    def start(cls, hidden: int, seed: int, features: int = FEATURES) -> Head:
         """The guide, and noise for the hidden units to begin with."""
         rng = np.random.default_rng(seed)
-        linear = np.zeros(FEATURES)
+        linear = np.zeros(features)
         linear[GUIDE] = STRENGTH
-        return cls(linear, rng.normal(0, 0.3, (FEATURES, hidden)), np.zeros(hidden), np.zeros(hidden))
+        return cls(linear, rng.normal(0, 0.3, (features, hidden)), np.zeros(hidden), np.zeros(hidden))
 
     def scores(self, x: Floats) -> Floats:
         """[B, A] of x [B, A, F]."""
@@ -97,6 +98,7 @@ def look(
     reference_usd: float,
     exactly: bool = False,
     without: str = "",
+    usual: Floats | None = None,
 ) -> Seen:
     """The features of every action.
 
@@ -111,6 +113,7 @@ def look(
         without: What is kept from the head, to see what it is worth. `replies`: what they say; chances stay those from
             before the first. `forecasts`: the chances; there are counts of who agrees instead, and each model's mean score.
             `trade_off`: it is always the middle one.
+        usual: [M] mean log(1 + tokens) of each model's replies: lengths are looked at, against these.
     """
     n, c, m = len(obs), len(columns), len(obs.models)
     if without == "trade_off":
@@ -121,7 +124,7 @@ def look(
     stage = obs.steps / deepest
     trade = np.log10(np.maximum(worth / reference_usd, 1e-4)) / 3
     guide = np.concatenate([guided[:, None] == columns, guided[:, None] == [m, m + 1]], axis=1)
-    x = np.zeros((n, c + 2, FEATURES))
+    x = np.zeros((n, c + 2, FEATURES + (0 if usual is None else LENGTHS)))
     x[:, :c, 0] = 1.0
     x[:, c:, 1] = 1.0
     x[:, :, GUIDE] = guide
@@ -133,6 +136,10 @@ def look(
     x[:, c + 1, 10] = 1.0
     x[:, :c, 11], x[:, c:, 12] = stage[:, None], stage[:, None]
     x[:, :, 13] = trade[:, None]
+    if usual is not None:
+        length = [_longer(obs, who, usual) for who in (last(obs), voted(obs))]
+        x[:, :c, FEATURES] = length[1][:, None]
+        x[:, c, FEATURES + 1], x[:, c + 1, FEATURES + 1] = length
     if without == "forecasts":
         largest, groups, joined = _counts(obs)
         x[:, :c, 4], x[:, :c, 5], x[:, :c, 7] = largest[:, None] / deepest, groups[:, None] / deepest, 0.0
@@ -174,3 +181,10 @@ def _counts(obs: Observation) -> tuple[Floats, Floats, Floats]:
         groups,
         (mine >= 0) & (agree[np.arange(len(obs)), mine] == largest) & (largest > 0),
     )
+
+
+def _longer(obs: Observation, who: Ints, usual: Floats) -> Floats:
+    """[B] by how much the reply of that model is longer than is usual for it, in logarithms within 2; 0: nobody's, unknown."""
+    tokens = obs.tokens_out[np.arange(len(obs)), who.clip(0)]
+    longer = np.where((who >= 0) & (tokens > 0), np.log1p(tokens) - usual[who.clip(0)], 0.0)
+    return np.nan_to_num(longer).clip(-2, 2)
