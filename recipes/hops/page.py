@@ -135,7 +135,8 @@ def beside(found: Block, page: Any) -> None:
         f"`python -m benchmarks hops` ({found['date']}, {found['device']}, one thread, load {found['load']:.1f}): the same features, "
         "masks and rewards, as many decisions, both from nothing, each the best it met on queries held back. `known` is a world of four "
         "models drawn from known classes, `crux` the pool of eight. Return on unseen queries times 100, over 12 trade-offs; converged: CPU "
-        "seconds until the held-out return came within 0.01 of the best it met."
+        "seconds until the held-out return came within 0.003 of the best it met; MaskablePPO is looked at after every 8,192 decisions, ours after "
+        "every batch."
     )
     print()
     page.header(
@@ -151,7 +152,7 @@ def beside(found: Block, page: Any) -> None:
                 cells = [
                     f"{made:.0f}",
                     f"{one['steps_per_cpu_s'][who]:.0f}",
-                    f"{one['converged_cpu_s'][who]:.1f}",
+                    f"{sum(converged(r['curve']) for r in rows) / len(rows):.1f}",
                     f"{one['peak_mib'][who]:.0f}",
                 ]
             less = "" if who == "ours" else finer(one[f"ours_minus_{who}"])
@@ -159,6 +160,12 @@ def beside(found: Block, page: Any) -> None:
     print(
         "\nIntervals are Student's t over seeds. The plan is made on the same classes. Its CPU seconds are not a training's: under one."
     )
+
+
+def converged(curve: list[list[float]]) -> float:
+    """CPU seconds until the held-out return is within 0.003 of the best; points are (decisions, CPU seconds, return)."""
+    best = max(point[2] for point in curve)
+    return next(point[1] for point in curve if point[2] >= best - 0.003)
 
 
 def newcomers(found: Block, page: Any) -> None:
