@@ -156,10 +156,14 @@ def beside(found: Block, page: Any) -> None:
                     f"{one['peak_mib'][who]:.0f}",
                 ]
             less = "" if who == "ours" else finer(one[f"ours_minus_{who}"])
+            less = less.split(" [")[0] if len(rows) < LEAST_MEANT else less
             page.row(f"{where}, {len(rows)} seeds" if k == 0 else "", who, f"{100 * gained:.2f}", *cells, less)
     print(
-        "\nIntervals are Student's t over seeds. The plan is made on the same classes. Its CPU seconds are not a training's: under one."
+        "\nIntervals are Student's t over seeds, where there are at least three. The plan is made on the same classes, which takes under a second."
     )
+
+
+LEAST_MEANT = 3  # seeds below which an interval over seeds says nothing
 
 
 def converged(curve: list[list[float]]) -> float:
