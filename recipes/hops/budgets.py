@@ -85,7 +85,7 @@ def main() -> None:
         },
         "budgets": {},
     }
-    for name, deals in found.items():
+    for name, deals in ((name, deals) for name, deals in found.items() if deals):
         mean = np.mean(deals, axis=0)
         result["budgets"][name] = {
             "deals": len(deals),

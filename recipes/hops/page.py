@@ -100,6 +100,8 @@ def trainers(found: Block, page: Any) -> None:
         "table", "method", "in sample", "out of fold", "minus the cascade", "deals", "CPU s a fit", "ms a decision"
     )
     for table, part in found["tables"].items():
+        if len(part["methods"]) < 2:
+            continue  # nothing but the baseline was finished
         for k, (name, row) in enumerate(part["methods"].items()):
             page.row(
                 f"{table}, {part['queries']} x {part['models']}" if k == 0 else "",
