@@ -90,7 +90,7 @@ def explain(found: Block) -> None:
         "setting on independent answers: three calls, no stop, the last reply stands; its pipelines of calls that see each "
         "other are not recorded. `no replies`: a plan is one fixed list for every trade-off, a head knows the chances from before the first "
         "reply; `no forecasts`: a head has counts of who agrees and each model's mean score (a plan without them is the cascade); `no trade-off`: "
-        "everything is decided for the middle one, ten times that cost. All but `ppo` itself are without warm start."
+        "everything is decided for the middle one, ten times that cost. Of the heads all but `ppo` itself are without warm start. A decision is in wall-clock time, which other work on the machine lengthened in all tables but the first."
     )
 
 
