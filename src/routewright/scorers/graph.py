@@ -128,7 +128,7 @@ def loss(p: Parameters, x: Floats, y: Floats, hidden: Floats, wanted: Floats, sh
     """Half the squared error on hidden queries, summed over models, plus the penalty on P; arguments as `gradient`."""
     mean = y.mean(axis=0)
     forecast = mean + nodes(p, hidden) @ (p["c"] @ messages(nodes(p, x), y - mean, shrink))
-    return float(((forecast - wanted) ** 2).sum() / (2 * len(hidden)) + penalty / 2 * (p["p"] ** 2).sum() / len(p["p"]))
+    return float(((forecast - wanted) ** 2).sum() / (2 * len(hidden)) + penalty / 2 * (p["p"] ** 2).sum())
 
 
 def gradient(
@@ -147,6 +147,6 @@ def gradient(
     by_far = error @ (p["c"] @ u).T
     by_z = edges @ (p["c"].T @ (far.T @ error)).T / (len(x) + shrink)
     return {
-        "p": hidden.T @ (by_far * (1 - far**2)) + x.T @ (by_z * (1 - z**2)) + penalty * p["p"] / len(p["p"]),
+        "p": hidden.T @ (by_far * (1 - far**2)) + x.T @ (by_z * (1 - z**2)) + penalty * p["p"],
         "c": far.T @ error @ u.T,
     }
