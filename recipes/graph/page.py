@@ -1,4 +1,4 @@
-"""Write results.md: `python recipes/graph/page.py NEWCOMER.json REPORT.json... > recipes/graph/results.md`.
+"""Write results.md: `python recipes/graph/page.py NEWCOMER.json [REPORT.json...] > recipes/graph/results.md`.
 
 Every number on the page comes from the files; only the prose is fixed. A report is one that `routewright evaluate` wrote.
 """
@@ -60,5 +60,6 @@ def joined(rows: list[dict[str, Any]]) -> None:
 
 if __name__ == "__main__":
     print("# The policy `graph`, measured\n")
-    routed([json.loads(Path(p).read_text(encoding="utf-8")) for p in sys.argv[2:]])
+    if sys.argv[2:]:
+        routed([json.loads(Path(p).read_text(encoding="utf-8")) for p in sys.argv[2:]])
     joined(json.loads(Path(sys.argv[1]).read_text(encoding="utf-8")))
