@@ -24,6 +24,7 @@ SCORERS: Table[type[Scorer]] = Table(
         "mlp": "routewright.scorers.mlp:MLP",
         "mf": "routewright.scorers.mf:MF",
         "irt": "routewright.scorers.irt:IRT",
+        "graph": "routewright.scorers.graph:Graph",
         "elo": "routewright.scorers.elo:Elo",
         "gbdt": "routewright.scorers.gbdt:GBDT",
     },
