@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from routewright.lab.questions import stream
-from routewright.lab.roster import PLAN, ROSTER, STEPS, _renamed, invent, pairs_of, source, vocabulary
+from routewright.lab.roster import PLAN, ROSTER, STEPS, renamed, invent, pairs_of, source, vocabulary
 from routewright.lab.text import plan_prompt, plan_text
 from routewright.lab.world import all_names
 from routewright.policies.plan_text import parse_plan
@@ -37,7 +37,7 @@ def test_invented_names_stand_in_the_question_and_in_the_plan() -> None:
     rng, seen = random.Random(1), 0
     for question in islice(stream("composed", "train", 2), 300):
         pair = (plan_prompt(question.text), plan_text(question.plan))
-        shown, said = _renamed(question.entities, pair, rng)
+        shown, said = renamed(question.entities, pair, rng)
         parse_plan(said)
         for name in question.entities:
             assert name not in shown.replace("'", " ").split() or name not in said.split()
