@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from routewright.lab.questions import stream
-from routewright.lab.roster import PLAN, ROSTER, STEPS, renamed, invent, pairs_of, source, vocabulary
+from routewright.lab.roster import PLAN, ROSTER, STEPS, invent, pairs_of, renamed, source, vocabulary
 from routewright.lab.text import plan_prompt, plan_text
 from routewright.lab.world import all_names
 from routewright.policies.plan_text import parse_plan

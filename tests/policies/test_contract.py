@@ -23,6 +23,7 @@ from tests.pools.doubles import Scripted, scripted_pool
 OPTIONS: dict[str, dict[str, Any]] = {
     "pipeline": {"models": ["m0", "m1"]},
     "decompose": {"planner": "m0"},
+    "r1": {"router": "m0"},
     "preference": {
         "routes": {
             "routes": [

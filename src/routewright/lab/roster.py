@@ -105,7 +105,18 @@ ROSTER: dict[str, Recipe] = {
         Recipe("large", "the best overall, and the dearest", 256, 6, 8, 704, _general(0.3, 0.15), 6000, 4096, 1.5e-3),
         Recipe("cheap", "quick, and mostly wrong", 64, 2, 2, 192, _general(0.1), 400),
         Recipe("planner", "takes composed questions apart", 192, 4, 6, 512, {PLAN: 1.0}, 4500),
-        Recipe("router", "asks the others, turn by turn", 160, 4, 5, 448, {ROUTE: 1.0}, 4000, rounds=(700, 1300, 2000), context=384),
+        Recipe(
+            "router",
+            "asks the others, turn by turn",
+            160,
+            4,
+            5,
+            448,
+            {ROUTE: 1.0},
+            4000,
+            rounds=(700, 1300, 2000),
+            context=384,
+        ),
     )
 }
 

@@ -100,3 +100,20 @@ def conversation(question: Question, models: Sequence[Told]) -> Conversation:
     for family, text, answer in asked:
         parts += [f" {chosen(models, family).letter} {text}\n", f"N: {answer}\nR:"]
     return (*parts, f" {ANSWER}{question.answer}")
+
+
+def descriptions(best: Mapping[str, str], generalists: Sequence[str]) -> dict[str, str]:
+    """What to say of a pool's models, from measurements: model -> its abilities, in the words that the router was taught.
+
+    Args:
+        best: Family -> the model that is best at it, as `standing.allocate` finds on validation questions.
+        generalists: Models to be called good at everything.
+
+    Example:
+        >>> descriptions({"facts": "facts", "text": "words", "sorting": "words"}, ["large"])
+        {'facts': 'country', 'words': 'letters sorted', 'large': 'all'}
+    """
+    said: dict[str, list[str]] = {}
+    for family, model in best.items():
+        said.setdefault(model, []).append(ABILITIES[family])
+    return {model: " ".join(words) for model, words in said.items()} | dict.fromkeys(generalists, ALL)

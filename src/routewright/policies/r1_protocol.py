@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from routewright.errors import RoutewrightError
@@ -64,6 +64,10 @@ class View:
     forced: bool = False
     fault: str = ""  # what was wrong with the last turn, which this one is to repair
 
+    def of(self, forced: bool) -> View:
+        """The same, with or without rounds left."""
+        return replace(self, forced=forced)
+
     @property
     def open(self) -> tuple[Described, ...]:
         """Those that may be asked now."""
@@ -91,6 +95,7 @@ class Form(ABC):
     """A way to write conversations and to read turns."""
 
     stop: ClassVar[tuple[str, ...]] = ()
+    last: ClassVar[str]  # how a prompt ends that leaves nothing but an answer, and no other
 
     @abstractmethod
     def prompt(self, view: View) -> str:
@@ -114,8 +119,14 @@ def checked(model: str, query: str, thought: str, view: View) -> Route:
     names = [m.name for m in view.open]
     if view.forced:
         raise Unreadable(f"{model[:60]!r} is asked after the last of {view.rounds} rounds. Expected the answer.")
+    if model in view.closed:
+        raise Unreadable(
+            f"{model} does not fit the budget any more. Expected one of: {', '.join(names) or 'none is left'}."
+        )
     if model not in names:
-        raise Unreadable(f"no model is called {model[:60]!r}. Expected exactly one of: {', '.join(names) or 'none is left'}.")
+        raise Unreadable(
+            f"no model is called {model[:60]!r}. Expected exactly one of: {', '.join(names) or 'none is left'}."
+        )
     if not query.strip():
         raise Unreadable(f"{model} is asked nothing. Expected a sub-question.")
     if len(query) > LONGEST_QUERY:

@@ -29,6 +29,7 @@ class Short(Form):
     """One line a turn."""
 
     stop: ClassVar[tuple[str, ...]] = ("\n",)
+    last: ClassVar[str] = f"R: {ANSWER}"
 
     def prompt(self, view: View) -> str:
         letters = _letters(view)
@@ -36,7 +37,7 @@ class Short(Form):
         for turn in view.turns:
             query = WHOLE if turn.query == view.question else " ".join(turn.query.split())
             lines += [f"R: {letters.get(turn.model, '?')} {query}", f"N: {'none' if turn.failed else note(turn.reply)}"]
-        lines.append("R: " + ANSWER if view.forced else "R:")
+        lines.append(self.last if view.forced else "R:")
         return "\n".join(lines)
 
     def read(self, text: str, view: View) -> Route | Final:
@@ -50,7 +51,9 @@ class Short(Form):
         letter, _, query = said.partition(" ")
         names = {there: name for name, there in _letters(view).items()}
         if letter not in names:
-            raise Unreadable(f"the turn begins with {letter[:60]!r}. Expected one of {', '.join(names)}, or {ANSWER!r}.")
+            raise Unreadable(
+                f"the turn begins with {letter[:60]!r}. Expected one of {', '.join(names)}, or {ANSWER!r}."
+            )
         return checked(names[letter], view.question if query.strip() == WHOLE else query, "", view)
 
 
