@@ -1,10 +1,12 @@
 """The lab's trained router, live, beside what it has to be compared with; see README.md.
 
+    python recipes/router_r1_lab/measure.py out/perfect.json --questions 200 --seeds 0,1,2
     routewright lab train router --out out/router --questions 100
-    python recipes/router_r1_lab/measure.py out/router out/router-r1.json --questions 200 --seeds 0,1,2
+    python recipes/router_r1_lab/measure.py out/router-r1.json --router out/router --questions 200 --seeds 0,1,2
 
-All play the same test questions, composed ones; seeds are of the questions and of the order in which models are shown. The
-router is trained once. What is said of the models comes from validation questions.
+Without --router a router that makes no mistake stands in (`perfect.py`): the most that the method can give here, and its
+price. All play the same test questions, composed ones; seeds are of the questions and of the order in which models are
+shown. What is said of the models comes from validation questions.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
+from perfect import with_perfect_router
 
 from routewright.lab.coordinator import shipped
 from routewright.lab.families import Question
@@ -89,21 +92,23 @@ def facts(one: Played) -> dict[str, Any]:
     }
 
 
-async def go(weights: Path, n: int, seeds: list[int]) -> dict[str, Any]:
-    pool = lab_pool(weights)
+async def go(weights: Path | None, n: int, seeds: list[int], probes: int) -> dict[str, Any]:
+    plain = lab_pool(weights or SHIPPED)
     try:
-        best = await allocate(pool, solvers(pool.models))
+        best = await allocate(plain, solvers(plain.models), probes)
         told = descriptions(best, [STRONGEST])
         found: dict[str, list[dict[str, Any]]] = {}
         began = time.process_time()
         for seed in seeds:
             asked = questions("composed", n, "test", 100 + seed)
+            pool = plain if weights else with_perfect_router(plain, asked)
             found.setdefault(f"{STRONGEST} alone", []).append(facts(await alone(pool, STRONGEST, asked)))
             for name, policy in policies(pool, told, asked, best, seed).items():
                 found.setdefault(name, []).append(facts(await played(policy, pool, asked)))
                 row = found[name][-1]
                 print(seed, name, np.mean(row["right"]), 1000 * np.mean(row["usd"]), row["malformed"], flush=True)
         return {
+            "router": "trained" if weights else "perfect",
             "allocation": best,
             "descriptions": told,
             "questions": n,
@@ -112,7 +117,7 @@ async def go(weights: Path, n: int, seeds: list[int]) -> dict[str, Any]:
             "policies": found,
         }
     finally:
-        await pool.aclose()
+        await plain.aclose()
 
 
 def folder_of(router: Path, out: Path) -> Path:
@@ -164,13 +169,23 @@ def page(found: dict[str, Any]) -> str:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
-    parser.add_argument("router", type=Path, help="folder with router.gguf")
     parser.add_argument("out", type=Path, help="JSON file to write; the table goes to standard output")
+    parser.add_argument(
+        "--router", type=Path, default=None, help="folder with router.gguf; without it a perfect router"
+    )
+    parser.add_argument(
+        "--probes", type=int, default=100, help="validation questions a family, to find who is best at it"
+    )
     parser.add_argument("--questions", type=int, default=200, help="composed test questions a seed")
     parser.add_argument("--seeds", default="0,1,2", help="of the questions and the order of models")
     options = parser.parse_args()
     made = asyncio.run(
-        go(folder_of(options.router, options.out), options.questions, [int(s) for s in options.seeds.split(",")])
+        go(
+            folder_of(options.router, options.out) if options.router else None,
+            options.questions,
+            [int(s) for s in options.seeds.split(",")],
+            options.probes,
+        )
     )
     with beside(options.out) as temporary:
         temporary.write_text(json.dumps(made), encoding="utf-8")

@@ -63,6 +63,7 @@ class Recipe:
     rate: float = 2e-3
     rounds: tuple[int, ...] = ()
     context: int = CONTEXT
+    shipped: bool = True  # whether its weights come with the package
 
     def parameters(self, vocabulary: int) -> int:
         """Weights with a vocabulary of this size, the shared embedding counted once."""
@@ -116,6 +117,7 @@ ROSTER: dict[str, Recipe] = {
             4000,
             rounds=(700, 1300, 2000),
             context=384,
+            shipped=False,
         ),
     )
 }

@@ -3,7 +3,7 @@
     for pair in conversations(seed=0): ...        # shown, written, shown, written ...: see `learn.Pair`
 
 A router that is taught one pool learns the names of its models by heart. So every conversation has a pool of its own: one
-to seven models, each said to be good at some families (`ABILITIES`), a few at everything or at nothing, with places by
+to nine models, each said to be good at some families (`ABILITIES`), a few at everything or at nothing, with places by
 price, in any order, some letters left out. Right is the cheapest model that is said to be good at the step's family; where
 there is none, the cheapest said to be good at all; else the dearest. So what is said of a model is all that can be learnt,
 and the pool that it is to serve later is, like any other, one that it has not seen.

@@ -56,7 +56,7 @@ class RouterR1(Reward):
         high: float = Field(30.0, ge=0, description="likewise with 0")
         threshold: float = Field(1.0, gt=0, le=1, description="quality from which `code` counts an answer as right")
         prices: dict[str, float] = Field(
-            default_factory=dict,
+            {},
             description="USD per million tokens written, by model: only these calls' replies count; empty: all charges",
         )
 
