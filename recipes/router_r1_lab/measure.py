@@ -88,16 +88,32 @@ def facts(one: Played) -> dict[str, Any]:
         "usd": one.usd,
         "coordination_usd": router / len(one.right),
         "calls": dict(calls),
+        "router_tokens": tokens(one),
         "malformed": sum(Format()(e) < 0 for e in one.episodes),
     }
 
 
-async def go(weights: Path | None, n: int, seeds: list[int], probes: int) -> dict[str, Any]:
+def tokens(one: Played) -> dict[str, int]:
+    """The router's tokens: read, written, and of those read what the turn before had read or written already."""
+    read = written = again = 0
+    for episode in one.episodes:
+        before = 0
+        for step in episode.steps:
+            if isinstance(step.decision, Generate) and step.reply is not None:
+                usage = step.reply.usage
+                read, written, again = read + usage.tokens_in, written + usage.tokens_out, again + before
+                before = usage.tokens_in + usage.tokens_out
+    return {"read": read, "written": written, "again": again}
+
+
+async def go(weights: Path | None, n: int, seeds: list[int], probes: int, out: Path) -> dict[str, Any]:
+    """Play everything; what is done is written after every seed."""
     plain = lab_pool(weights or SHIPPED)
     try:
         best = await allocate(plain, solvers(plain.models), probes)
         told = descriptions(best, [STRONGEST])
         found: dict[str, list[dict[str, Any]]] = {}
+        made: dict[str, Any] = {}
         began = time.process_time()
         for seed in seeds:
             asked = questions("composed", n, "test", 100 + seed)
@@ -107,15 +123,18 @@ async def go(weights: Path | None, n: int, seeds: list[int], probes: int) -> dic
                 found.setdefault(name, []).append(facts(await played(policy, pool, asked)))
                 row = found[name][-1]
                 print(seed, name, np.mean(row["right"]), 1000 * np.mean(row["usd"]), row["malformed"], flush=True)
-        return {
-            "router": "trained" if weights else "perfect",
-            "allocation": best,
-            "descriptions": told,
-            "questions": n,
-            "seeds": seeds,
-            "cpu_s": time.process_time() - began,
-            "policies": found,
-        }
+            made = {
+                "router": "trained" if weights else "perfect",
+                "allocation": best,
+                "descriptions": told,
+                "questions": n,
+                "seeds": seeds[: len(found["r1"])],
+                "cpu_s": time.process_time() - began,
+                "policies": found,
+            }
+            with beside(out) as temporary:
+                temporary.write_text(json.dumps(made), encoding="utf-8")
+        return made
     finally:
         await plain.aclose()
 
@@ -161,7 +180,7 @@ def page(found: dict[str, Any]) -> str:
             calls.update(run["calls"])
         total = sum(calls.values())
         share = {model: k / total for model, k in calls.most_common()}
-        entropy = -sum(p * np.log(p) for p in share.values())
+        entropy = sum(p * np.log(1 / p) for p in share.values())
         told = ", ".join(f"{model} {100 * p:.0f}%" for model, p in share.items())
         lines.append(f"- {name}: {told}; entropy {entropy:.2f} nats of {np.log(7):.2f}")
     return "\n".join(lines) + "\n"
@@ -185,8 +204,7 @@ if __name__ == "__main__":
             options.questions,
             [int(s) for s in options.seeds.split(",")],
             options.probes,
+            options.out,
         )
     )
-    with beside(options.out) as temporary:
-        temporary.write_text(json.dumps(made), encoding="utf-8")
     print(page(made))
