@@ -6,6 +6,7 @@ import random
 from itertools import islice
 
 from routewright.lab.families import FAMILIES
+from routewright.lab.measure import routes
 from routewright.lab.questions import questions
 from routewright.lab.roster import vocabulary
 from routewright.lab.router import ABILITIES, ALL, Told, chosen, conversation, conversations, descriptions, pool
@@ -81,3 +82,13 @@ def test_a_conversation_teaches_the_turns_and_not_what_is_shown() -> None:
     assert words.decode(learnt[:-1]) == parts[1] + parts[3]
     assert learnt[-1] == words.end
     assert tokens.shape == wanted.shape
+
+
+def test_turns_are_counted_right_against_the_gold_ones() -> None:
+    asked = list(islice(conversations(0, "test"), 20))
+    gold = {"".join(parts[:i]): parts[i] for parts in asked for i in range(1, len(parts), 2)}
+    turns, whole = routes(lambda prompts: [f"{gold[p]}and more" if "\n" in gold[p] else gold[p] for p in prompts], 20)
+    assert (turns.right, turns.n) == (len(gold), len(gold))
+    assert (whole.right, whole.n) == (20, 20)
+    turns, whole = routes(lambda prompts: ["" if "\nN: " in p else gold[p] for p in prompts], 20)
+    assert (turns.right, whole.right) == (20, 0)
