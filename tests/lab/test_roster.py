@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from routewright.lab.questions import stream
-from routewright.lab.roster import PLAN, ROSTER, STEPS, _renamed, invent, pairs_of, source, vocabulary
+from routewright.lab.roster import PLAN, ROSTER, STEPS, invent, pairs_of, renamed, source, vocabulary
 from routewright.lab.text import plan_prompt, plan_text
 from routewright.lab.world import all_names
 from routewright.policies.plan_text import parse_plan
@@ -23,7 +23,7 @@ def test_a_recipe_draws_its_shares_and_every_pair_fits_the_context(name: str) ->
     assert len(pairs) == 300
     assert pairs == source(recipe)(np.random.default_rng(0), 300)
     words = vocabulary()
-    lengths = [len(a) + len(b) for a, b in zip(*(words.encode(t) for t in zip(*pairs, strict=True)), strict=True)]
+    lengths = [sum(map(len, words.encode(pair))) for pair in pairs]
     assert np.mean(np.array(lengths) < recipe.shape(len(words)).context) > 0.99
 
 
@@ -37,7 +37,7 @@ def test_invented_names_stand_in_the_question_and_in_the_plan() -> None:
     rng, seen = random.Random(1), 0
     for question in islice(stream("composed", "train", 2), 300):
         pair = (plan_prompt(question.text), plan_text(question.plan))
-        shown, said = _renamed(question.entities, pair, rng)
+        shown, said = renamed(question.entities, pair, rng)
         parse_plan(said)
         for name in question.entities:
             assert name not in shown.replace("'", " ").split() or name not in said.split()

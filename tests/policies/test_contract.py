@@ -27,6 +27,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "pipeline": {"models": ["m0", "m1"]},
     "decompose": {"planner": "m0"},
     "relay": {"mark": ""},
+    "r1": {"router": "m0"},
     "preference": {
         "routes": {
             "routes": [

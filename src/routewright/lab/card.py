@@ -7,8 +7,8 @@ from pathlib import Path
 
 from routewright.lab.export import arrays_of, write_gguf
 from routewright.lab.llama import Llama
-from routewright.lab.measure import LONGEST_PLAN, by_family, plans, table, torch_answers
-from routewright.lab.roster import PLAN, Recipe
+from routewright.lab.measure import LONGEST_PLAN, LONGEST_TURN, by_family, plans, routes, table, torch_answers
+from routewright.lab.roster import PLAN, ROUTE, Recipe
 from routewright.lab.tokenizer import Vocabulary
 from routewright.outcomes.table import beside
 
@@ -23,6 +23,9 @@ def write_model(out: Path, recipe: Recipe, model: Llama, vocabulary: Vocabulary,
     write_gguf(out / f"{recipe.name}.gguf", arrays_of(model), model.shape, vocabulary, recipe.name, recipe.about)
     if PLAN in recipe.shares:
         found = {"whole plans": plans(torch_answers(model, vocabulary, LONGEST_PLAN), questions)}
+    elif ROUTE in recipe.shares:
+        turns, whole = routes(torch_answers(model, vocabulary, LONGEST_TURN), questions)
+        found = {"turns of a conversation": turns, "whole conversations": whole}
     else:
         found = by_family(torch_answers(model, vocabulary), questions)
     size = (out / f"{recipe.name}.gguf").stat().st_size

@@ -1,6 +1,8 @@
 """Training a lab model: next-token prediction on generated question and reply pairs, on a CPU or a GPU, resumable.
 
-    loss = - mean over the reply's tokens of  log p(token | everything before it)
+    loss = - mean over the written tokens of  log p(token | everything before it)
+
+What is written is learnt, what is shown is not; a conversation of several turns is one sequence, and its turns are learnt together.
 
 Forward and backward run in bfloat16, three times as fast as full precision in matrix products on recent CPUs; weights and
 optimiser stay in full. Batches hold pairs of like length, so little is padding. AdamW; the rate rises over the first 2 % of steps and falls to a
@@ -25,7 +27,8 @@ from routewright.lab.llama import Llama
 from routewright.lab.shape import Shape
 from routewright.lab.tokenizer import Vocabulary
 
-Pair = tuple[str, str]  # what the model is shown, what it has to write
+Pair = tuple[str, ...]  # what the model is shown, what it has to write; may go on: shown, written, shown, written
+Row = tuple[list[int], list[bool]]  # tokens, and whether each was written
 Source = Callable[[np.random.Generator, int], Sequence[Pair]]  # n fresh pairs
 Progress = Callable[[int, int, float], None]  # step, of, loss
 _ROUND, _ROUND_ROWS = 8, 256  # lengths and batch sizes, and places learnt from, come in multiples of these
@@ -141,9 +144,9 @@ def _batches(
         rng = np.random.default_rng((course.seed, draw))
         draw += 1
         pairs = source(rng, _AHEAD)
-        shown = vocabulary.encode([p for p, _ in pairs])
-        said = [[*ids, vocabulary.end] for ids in vocabulary.encode([r for _, r in pairs])]
-        rows = [(a, b) for a, b in zip(shown, said, strict=True) if len(a) + len(b) <= shape.context]
+        texts = iter(vocabulary.encode([text for pair in pairs for text in pair]))
+        made = [_row([next(texts) for _ in pair], vocabulary.end) for pair in pairs]
+        rows = [row for row in made if len(row[0]) <= shape.context]
         rows.sort(key=_length)
         ready, at = [], 0
         while at < len(rows):
@@ -156,20 +159,26 @@ def _batches(
             yield _tensors(ready[i], vocabulary.pad)
 
 
-def _length(row: tuple[list[int], list[int]]) -> int:
+def _row(parts: Sequence[Sequence[int]], end: int) -> Row:
+    """The tokens of a pair with the end behind them, and of each whether it was written rather than shown."""
+    tokens = [token for part in parts for token in part]
+    written = [bool(i % 2) for i, part in enumerate(parts) for _ in part]
+    return [*tokens, end], [*written, True]
+
+
+def _length(row: Row) -> int:
     """Places of a pair, filled up to a round number."""
-    length = len(row[0]) + len(row[1])
-    return length + -length % _ROUND
+    return len(row[0]) + -len(row[0]) % _ROUND
 
 
-def _tensors(rows: Sequence[tuple[list[int], list[int]]], pad: int) -> tuple[torch.Tensor, torch.Tensor]:
+def _tensors(rows: Sequence[Row], pad: int) -> tuple[torch.Tensor, torch.Tensor]:
     length = max(_length(row) for row in rows)
     tokens = torch.full((len(rows), length), pad)
     wanted = torch.full((len(rows), length), -1)
-    for i, (a, b) in enumerate(rows):
-        whole = torch.tensor(a + b)
+    for i, (ids, written) in enumerate(rows):
+        whole = torch.tensor(ids)
         tokens[i, : len(whole) - 1] = whole[:-1]
-        wanted[i, len(a) - 1 : len(whole) - 1] = whole[len(a) :]
+        wanted[i, : len(whole) - 1] = torch.where(torch.tensor(written[1:]), whole[1:], -1)
     return tokens, wanted
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from routewright.lab.families import FAMILIES, Question
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 Answers = Callable[[Sequence[str]], Sequence[str]]  # prompts -> what the model writes after each
 LONGEST_REPLY = 140  # tokens; the 99th percentile of gold replies is 110, of plans 134
 LONGEST_PLAN = 260
+LONGEST_TURN = 90
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +72,18 @@ def plans(answers: Answers, n: int = 300, split: str = "test", seed: int = 0) ->
     asked = questions("composed", n, split, seed)
     said = answers([plan_prompt(q.text) for q in asked])
     return Share(sum(s.strip() == plan_text(q.plan) for s, q in zip(said, asked, strict=True)), len(asked))
+
+
+def routes(answers: Answers, n: int = 300, split: str = "test", seed: int = 0) -> tuple[Share, Share]:
+    """Turns, and whole conversations, written exactly as the gold ones, each turn after the gold ones before it."""
+    from routewright.lab.router import conversations
+
+    asked = list(islice(conversations(seed, split), n))
+    prompts = ["".join(parts[:i]) for parts in asked for i in range(1, len(parts), 2)]
+    said = iter(answers(prompts))
+    right = [[next(said).split("\n")[0].strip() == wanted.strip() for wanted in parts[1::2]] for parts in asked]
+    turns = [ok for one in right for ok in one]
+    return Share(sum(turns), len(turns)), Share(sum(map(all, right)), len(right))
 
 
 def torch_answers(model: Llama, vocabulary: Vocabulary, most: int = LONGEST_REPLY) -> Answers:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from routewright.errors import PoolError
-from routewright.lab.roster import CONTEXT, PLAN, ROSTER, Recipe, vocabulary
+from routewright.lab.roster import PLAN, ROSTER, ROUTE, Recipe, vocabulary
 from routewright.pools.config import check_pool
 from routewright.pools.pool import Pool, build_pool
 
@@ -35,7 +35,7 @@ def pool_values(folder: str | Path = SHIPPED) -> dict[str, Any]:
             recipe.name: {
                 "kind": "local",
                 "path": str(folder / f"{recipe.name}.gguf"),
-                "context_tokens": CONTEXT,
+                "context_tokens": recipe.context,
                 "concurrency": 1,
             }
             for recipe in found
@@ -71,6 +71,11 @@ def _entry(recipe: Recipe) -> dict[str, Any]:
     }
 
 
+def coordinates(name: str) -> bool:
+    """Whether it plans or routes, rather than answers."""
+    return name in ROSTER and not ROSTER[name].shares.keys().isdisjoint({PLAN, ROUTE})
+
+
 def solvers(models: Sequence[str]) -> list[str]:
-    """Those of the lab's models that answer questions: all but planners."""
-    return [name for name in models if name not in ROSTER or PLAN not in ROSTER[name].shares]
+    """Those of the lab's models that answer questions: all but planners and routers."""
+    return [name for name in models if not coordinates(name)]

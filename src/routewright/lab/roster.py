@@ -46,7 +46,8 @@ PLAN = "plan"  # a source of its own: composed question -> plan
 STEPS = "steps"  # composed question and notes -> next note; "steps:FAMILY": only steps of that family
 WORLD = "facts"  # its steps may name any entity, for nobody can guess a fact; pairs of operations are held out as ever
 CONTEXT = 320
-INVENTED = 0.75  # of the plans it learns, the share with invented names
+ROUTE = "route"  # and another: composed questions and single ones -> whole conversations of a router, see `lab.router`
+INVENTED = 0.75  # of the plans and conversations they learn, the share with invented names
 
 
 @dataclass(frozen=True)
@@ -64,6 +65,8 @@ class Recipe:
     tokens: int = 4096
     rate: float = 2e-3
     rounds: tuple[int, ...] = ()
+    context: int = CONTEXT
+    shipped: bool = True  # whether its weights come with the package
 
     def parameters(self, vocabulary: int) -> int:
         """Weights with a vocabulary of this size, the shared embedding counted once."""
@@ -71,7 +74,7 @@ class Recipe:
         return vocabulary * self.width + self.layers * layer + self.width
 
     def shape(self, vocabulary: int) -> Shape:
-        return Shape(vocabulary, self.width, self.layers, self.heads, self.feed, CONTEXT)
+        return Shape(vocabulary, self.width, self.layers, self.heads, self.feed, self.context)
 
     @property
     def course(self) -> Course:
@@ -106,6 +109,18 @@ ROSTER: dict[str, Recipe] = {
         Recipe("large", "the best overall, and the dearest", 256, 6, 8, 704, _general(0.3, 0.15), 6000, 4096, 1.5e-3),
         Recipe("cheap", "quick, and mostly wrong", 64, 2, 2, 192, _general(0.1), 400),
         Recipe("planner", "takes composed questions apart", 192, 4, 6, 512, {PLAN: 1.0}, 4500),
+        Recipe(
+            "router",
+            "asks the others, turn by turn",
+            160,
+            4,
+            5,
+            448,
+            {ROUTE: 1.0},
+            2600,
+            context=384,
+            shipped=False,
+        ),
     )
 }
 
@@ -117,8 +132,13 @@ def vocabulary() -> Vocabulary:
 
 
 def pairs_of(name: str, seed: int) -> Iterator[Pair]:
-    """Prompt and completion without end: a family, `composed` in one shot, `steps` or `plan`."""
+    """Prompt and completion without end: a family, `composed` in one shot, `steps`, `plan` or `route`."""
     kind, _, only = name.partition(":")
+    if kind == ROUTE:
+        from routewright.lab.router import conversations
+
+        yield from conversations(seed)
+        return
     rng = random.Random(f"{name}/{seed}")
     if kind == STEPS and only == WORLD:
         asked = _of_all_entities(random.Random(f"{name}/all/{seed}"))
@@ -127,7 +147,7 @@ def pairs_of(name: str, seed: int) -> Iterator[Pair]:
     for question in asked:
         if kind == PLAN:
             prompt, plan = plan_prompt(question.text), "\n" + plan_text(question.plan)
-            yield _renamed(question.entities, (prompt, plan), rng) if rng.random() < INVENTED else (prompt, plan)
+            yield renamed(question.entities, (prompt, plan), rng) if rng.random() < INVENTED else (prompt, plan)
         elif kind == STEPS:
             steps = [i for i, step in enumerate(question.plan) if step.family == only or not only]
             if steps:
@@ -143,8 +163,8 @@ def _of_all_entities(rng: random.Random) -> Iterator[Question]:
         yield composed.make(rng, rng.choices(SPLITS, sizes)[0], known_pairs=True)
 
 
-def _renamed(names: Sequence[str], pair: Pair, rng: random.Random) -> Pair:
-    """The pair with invented names for those of the world, the same in both texts.
+def renamed(names: Sequence[str], pair: Pair, rng: random.Random) -> Pair:
+    """The pair with invented names for those of the world, the same in all its texts.
 
     Three hundred names are learnt by heart, and a planner that knows them by heart writes one of them where it should copy
     a new one: so it was, with every plan right in training and 13 % with names it had not seen. A lowercase name (of an
@@ -154,8 +174,7 @@ def _renamed(names: Sequence[str], pair: Pair, rng: random.Random) -> Pair:
     if not new:
         return pair
     pattern = re.compile(r"\b(" + "|".join(map(re.escape, sorted(new, key=len, reverse=True))) + r")\b")
-    shown, said = (pattern.sub(lambda found: new[found[1]], text) for text in pair)
-    return shown, said
+    return tuple(pattern.sub(lambda found: new[found[1]], text) for text in pair)
 
 
 def invent(rng: random.Random) -> str:

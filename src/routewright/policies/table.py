@@ -21,6 +21,7 @@ POLICIES: Table[type[Policy]] = Table(
         "decompose": "routewright.policies.decompose:Decompose",
         "self_refine": "routewright.policies.pipeline:SelfRefine",
         "pipeline": "routewright.policies.pipeline:Pipeline",
+        "r1": "routewright.policies.r1:R1",
         "preference": "routewright.policies.preference:Preference",
     },
 )

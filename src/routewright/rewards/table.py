@@ -16,6 +16,7 @@ REWARDS: Table[type[Reward]] = Table(
         "cost": "routewright.rewards.cost:Cost",
         "latency": "routewright.rewards.latency:Latency",
         "format": "routewright.rewards.format:Format",
+        "router_r1": "routewright.rewards.router_r1:RouterR1",
         "success_gated": "routewright.rewards.success_gated:SuccessGated",
     },
 )

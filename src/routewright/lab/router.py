@@ -1,0 +1,119 @@
+"""What the lab's router is taught: conversations in the short form of `r1`, each with another pool.
+
+    for pair in conversations(seed=0): ...        # shown, written, shown, written ...: see `learn.Pair`
+
+A router that is taught one pool learns the names of its models by heart. So every conversation has a pool of its own: one
+to nine models, each said to be good at some families (`ABILITIES`), a few at everything or at nothing, with places by
+price, in any order, some letters left out. Right is the cheapest model that is said to be good at the step's family; where
+there is none, the cheapest said to be good at all; else the dearest. So what is said of a model is all that can be learnt,
+and the pool that it is to serve later is, like any other, one that it has not seen.
+
+Sub-questions are those of gold plans, with the gold answers filled in; names of the world are mostly invented ones, for a
+small model would learn them by heart. One conversation in five is a single question, passed on whole.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from routewright.lab.families import FAMILIES, Question
+from routewright.lab.questions import stream
+from routewright.lab.roster import INVENTED, renamed
+from routewright.policies.plan_text import ANSWER, fill
+from routewright.policies.r1_short import LETTERS, WHOLE, opening
+
+Conversation = tuple[str, ...]
+SINGLE = 0.2  # of the conversations, the share about single questions
+ALL = "all"  # said of a model that is good at everything, more or less
+# What a model is said to be good at, by family: words that are one token each for the lab's models.
+ABILITIES: Mapping[str, str] = {
+    "facts": "country",
+    "arithmetic": "sum",
+    "text": "letters",
+    "sorting": "sorted",
+    "units": "convert",
+    "code": "print",
+    "lookup": "table",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """A model as a conversation tells of it."""
+
+    letter: str
+    rank: int
+    about: tuple[str, ...]
+
+
+def conversations(seed: int, split: str = "train") -> Iterator[Conversation]:
+    """Conversations without end."""
+    rng = random.Random(f"route/{seed}")
+    composed = stream("composed", split, seed)
+    single = {family: stream(family, split, seed) for family in FAMILIES}
+    while True:
+        alone = rng.random() < SINGLE
+        question = next(single[rng.choice(list(single))] if alone else composed)
+        made = conversation(question, pool(rng))
+        yield renamed(question.entities, made, rng) if rng.random() < INVENTED else made
+
+
+def pool(rng: random.Random) -> list[Told]:
+    """A pool that nobody has seen before, in the order it is shown."""
+    abouts: list[tuple[str, ...]] = []
+    if rng.random() < 0.95:
+        specialists: list[list[str]] = [[] for _ in range(rng.randint(2, 5))]
+        for word in ABILITIES.values():
+            for chosen in rng.sample(specialists, rng.choice((0, 1, 1, 1, 1, 2))):
+                chosen.append(word)
+        abouts = [tuple(rng.sample(words, len(words))) for words in specialists]
+    abouts += [(ALL,)] * rng.choice((0, 1, 1, 1, 2)) + [()] * rng.choice((0, 0, 1, 2))
+    abouts = abouts or [(ALL,)]
+    rng.shuffle(abouts)
+    places = rng.sample(range(1, len(abouts) + 1), len(abouts))
+    letters = sorted(rng.sample(LETTERS[:9], len(abouts))) if len(abouts) <= 9 and rng.random() < 0.3 else list(LETTERS)
+    return [Told(letter, place, about) for letter, place, about in zip(letters, places, abouts, strict=False)]
+
+
+def chosen(models: Sequence[Told], family: str) -> Told:
+    """Who is right for a step of that family."""
+    for word in (ABILITIES[family], ALL):
+        able = [m for m in models if word in m.about]
+        if able:
+            return min(able, key=lambda m: m.rank)
+    return max(models, key=lambda m: m.rank)
+
+
+def conversation(question: Question, models: Sequence[Told]) -> Conversation:
+    """The right conversation about a question: shown and written in turn."""
+    start = opening(question.text, [(m.letter, m.rank, " ".join(m.about)) for m in models])
+    asked: list[tuple[str, str, str]] = []  # family, sub-question, answer
+    results: dict[int, str] = {}
+    for number, step in enumerate(question.plan, 1):
+        asked.append((step.family, fill(step.template, results), step.answer))
+        results[number] = step.answer
+    if not question.plan:
+        asked = [(question.family, WHOLE, question.answer)]
+    parts = [f"{start}\nR:"]
+    for family, text, answer in asked:
+        parts += [f" {chosen(models, family).letter} {text}\n", f"N: {answer}\nR:"]
+    return (*parts, f" {ANSWER}{question.answer}")
+
+
+def descriptions(best: Mapping[str, str], generalists: Sequence[str]) -> dict[str, str]:
+    """What to say of a pool's models, from measurements: model -> its abilities, in the words that the router was taught.
+
+    Args:
+        best: Family -> the model that is best at it, as `standing.allocate` finds on validation questions.
+        generalists: Models to be called good at everything.
+
+    Example:
+        >>> descriptions({"facts": "facts", "text": "words", "sorting": "words"}, ["large"])
+        {'facts': 'country', 'words': 'letters sorted', 'large': 'all'}
+    """
+    said: dict[str, list[str]] = {}
+    for family, model in best.items():
+        said.setdefault(model, []).append(ABILITIES[family])
+    return {model: " ".join(words) for model, words in said.items()} | dict.fromkeys(generalists, ALL)
