@@ -43,7 +43,10 @@ QUERY = Query("What is 2 + 2?", "q0")
 OPTIONS: dict[str, list[dict[str, Any]]] = {  # beside the defaults
     "cost": [{"reference_usd": 1e-4}],
     "latency": [{"reference_s": 30.0}],
-    "router_r1": [{"form": "code", "alpha": 0.9}, {"prices": {"m0": 0.3}, "low": 2.0, "high": 2.0}],
+    "router_r1": [
+        {"form": "code", "alpha": 0.9},
+        {"prices": dict.fromkeys(("m0", "m1", "m2", "m"), 0.3), "low": 2.0, "high": 2.0},
+    ],
     "success_gated": [{"bonus": 2.0, "lambda_cost": 0.1, "threshold": 0.5}, {"lambda_cost": 0.0}],
 }
 CASES = [(kind, options) for kind in REWARDS for options in ({}, *OPTIONS.get(kind, []))]

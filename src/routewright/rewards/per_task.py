@@ -13,6 +13,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from routewright.errors import RoutewrightError
 from routewright.types import Floats
 
 
@@ -27,10 +28,18 @@ def per_task(rewards: Floats, tasks: Sequence[str], eps: float = 1e-6) -> Floats
     Returns:
         [N], without unit; each task's mean is 0.
 
+    Raises:
+        RoutewrightError: Not one task a reward, or a reward that is no number.
+
     Example:
         >>> per_task(np.array([0.0, 1.0, 5.0, 5.0]), ["qa", "qa", "maths", "maths"]).round(3).tolist()
         [-1.0, 1.0, 0.0, 0.0]
     """
+    if len(rewards) != len(tasks) or not np.isfinite(rewards).all():
+        raise RoutewrightError(
+            f"per_task got {len(rewards)} rewards, {int((~np.isfinite(rewards)).sum())} of them no number, and {len(tasks)} tasks. "
+            "Expected a finite reward and a task for each episode."
+        )
     out = np.zeros(len(rewards))
     names = np.array(tasks)
     for name in dict.fromkeys(tasks):

@@ -25,6 +25,7 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from routewright import config
+from routewright.errors import RoutewrightError
 from routewright.rewards.base import Reward
 from routewright.rewards.format import Format
 from routewright.rewards.quality import scored
@@ -72,9 +73,9 @@ class RouterR1(Reward):
 
     def __call__(self, episode: Episode) -> float:
         c = self.config
-        quality = scored(episode)
         if Format()(episode) < 0:
             return -1.0
+        quality = scored(episode)
         cheap = normalised(root_cost(episode, c.prices), c.low, c.high)
         if c.form == "paper":
             return float((1 - c.alpha) * quality + c.alpha * cheap)
@@ -82,11 +83,21 @@ class RouterR1(Reward):
 
 
 def root_cost(episode: Episode, prices: Mapping[str, float] | None = None) -> float:
-    """sqrt(x) of an episode, x in 1e-6 USD: of its calls' written tokens at `prices`, or of all charges without them."""
+    """sqrt(x) of an episode, x in 1e-6 USD: of its calls' written tokens at `prices`, or of all charges without them.
+
+    Raises:
+        RoutewrightError: A model that was asked has no price: a call is never free, or it would be learnt to ask that one.
+    """
     if not prices:
         return math.sqrt(max(episode.cost_usd, 0.0) * 1e6)
     calls = [s.reply for s in episode.steps if isinstance(s.action, Call) and s.reply is not None]
-    return math.sqrt(sum(reply.usage.tokens_out * prices.get(reply.model, 0.0) for reply in calls))
+    missing = sorted({reply.model for reply in calls} - set(prices))
+    if missing:
+        raise RoutewrightError(
+            f"router_r1.prices has no price of {', '.join(missing)}. Expected one of every model that is asked: {', '.join(prices)} "
+            "are there; or leave prices out, so that all charges count."
+        )
+    return math.sqrt(sum(reply.usage.tokens_out * prices[reply.model] for reply in calls))
 
 
 def normalised(root: float, low: float, high: float) -> float:
