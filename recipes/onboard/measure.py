@@ -129,7 +129,7 @@ def one_seed(whole: Outcomes, cards: dict[str, tuple[float, float]], seed: int) 
         ]
         began = time.process_time()
         at = fit_abilities(known.quality, DIMENSIONS)
-        told: list[tuple[str, int, Any, Any, float | None, float | None]] = []
+        told: list[tuple[str, int, Any, Any, float | None]] = []
         for design in DESIGNS:
             if design == "stratified" and len(set(table.strata)) == 1:
                 continue

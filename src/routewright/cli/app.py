@@ -12,6 +12,7 @@ from routewright.cli.export import export
 from routewright.cli.import_ import import_table
 from routewright.cli.inspect import inspect
 from routewright.cli.lab import lab
+from routewright.cli.onboard import onboard
 from routewright.cli.policies import policies
 from routewright.cli.route import route
 from routewright.cli.routes import routes
@@ -32,6 +33,7 @@ app.command()(evaluate)
 app.command()(train)
 app.command()(route)
 app.command()(ask)
+app.command()(onboard)
 app.command()(serve)
 app.command()(export)
 app.command()(policies)

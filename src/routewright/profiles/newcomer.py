@@ -235,6 +235,14 @@ def _last(gains: Floats) -> float:
     return float(_FACTORS[good[-1]]) if len(good) else 0.0
 
 
+def card_usd(usd_per_mtok_in: float, usd_per_mtok_out: float, known: Outcomes) -> float | None:
+    """What a call costs by its prices at the known models' mean tokens, USD; None where the table has no token counts."""
+    counts = [tokens[np.isfinite(tokens)] for tokens in (known.tokens_in, known.tokens_out)]
+    if not all(len(c) for c in counts):
+        return None
+    return (float(counts[0].mean()) * usd_per_mtok_in + float(counts[1].mean()) * usd_per_mtok_out) / 1e6
+
+
 def trade_offs(known: Outcomes) -> list[float]:
     """Five values of a right answer, USD: 3 to 1,000 times the mean cost of the best single model's calls."""
     mean, cost = known.quality.mean(axis=0), known.cost_usd.mean(axis=0)
