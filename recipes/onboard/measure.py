@@ -38,7 +38,7 @@ TIMES = (3.0, 10.0, 30.0, 100.0, 1000.0)  # value of a right answer, in mean cos
 
 def prices(path: Path) -> dict[str, tuple[float, float]]:
     """USD per million tokens in and out by model name, aliases included."""
-    import yaml
+    import yaml  # type: ignore[import-untyped]
 
     found = {}
     for entry in yaml.safe_load(path.read_text(encoding="utf-8"))["models"]:
@@ -137,7 +137,7 @@ def one_seed(whole: Outcomes, cards: dict[str, tuple[float, float]], seed: int) 
                 if n == 0 and design != "random":
                     continue
                 mean = new.mean()
-                told.append((design, n, new.quality, new, mean["mean"], mean["std"]))
+                told.append((design, n, new.quality, new, mean["std"]))
         # Without the other models' answers: the probes' mean for every query, drawn to the others' mean by two probes' worth.
         order = choose_probes(at, prior(at), ~judged, max(PROBES), "random", np.random.default_rng(seed))
         for n in PROBES:
@@ -152,11 +152,11 @@ def one_seed(whole: Outcomes, cards: dict[str, tuple[float, float]], seed: int) 
                 0.99,
             )
             shifted[some] = truth[some]
-            told.append(("mean of probes", n, flat, some, None, None))
-            told.append(("others' mean, shifted", n, shifted, some, None, None))
+            told.append(("mean of probes", n, flat, some, None))
+            told.append(("others' mean, shifted", n, shifted, some, None))
         seconds = time.process_time() - began
         guess = ridge(parts, np.column_stack([t[2] for t in told]), each=True)(x)
-        for i, (design, n, quality, new, mean_, std) in enumerate(told):
+        for i, (way, n, quality, new, std) in enumerate(told):
             probed = new.probed if isinstance(new, Newcomer) else new
             p = np.clip(quality[judged], 0.01, 0.99)
             y = truth[judged]
@@ -168,7 +168,7 @@ def one_seed(whole: Outcomes, cards: dict[str, tuple[float, float]], seed: int) 
                 {
                     "seed": seed,
                     "model": name,
-                    "design": design,
+                    "design": way,
                     "probes": n,
                     "brier": float(((y - p) ** 2).mean()),
                     "log_loss": float(-(y * np.log(p) + (1 - y) * np.log(1 - p)).mean()),

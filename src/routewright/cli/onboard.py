@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from routewright.pools.config import PoolConfig
     from routewright.profiles.newcomer import Calibration, Gain, Newcomer
     from routewright.profiles.recorded import Recorded
+    from routewright.types import Ints
 
 _FEW = 5  # known models below which intervals are wide whatever is asked
 
@@ -183,7 +184,7 @@ class _Work:
             raise RoutewrightError(f"Nothing was answered. {why}")
         return now, failed, sum(self.spent), why
 
-    def _batch(self, rows: Sequence[int]) -> tuple[pl.DataFrame, str]:
+    def _batch(self, rows: Ints) -> tuple[pl.DataFrame, str]:
         """The rows of one batch, journaled; and the reason if the cap ended it."""
         import asyncio
 

@@ -30,9 +30,9 @@ class Recorded:
     def __len__(self) -> int:
         return len(self.rows)
 
-    def joined(self, rows: Sequence[int], frame: pl.DataFrame, known: Outcomes) -> Recorded:
+    def joined(self, rows: Ints, frame: pl.DataFrame, known: Outcomes) -> Recorded:
         """With the answers of `frame` to some of the queries `rows`."""
-        more = _of(frame, {(known.queries[i].dataset, known.queries[i].query_id): int(i) for i in rows})
+        more = _of(frame, {(known.queries[i].dataset, known.queries[i].query_id): int(i) for i in rows.tolist()})
         return Recorded(
             np.concatenate([self.rows, more.rows]),
             np.concatenate([self.score, more.score]),
