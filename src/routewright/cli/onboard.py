@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
 
@@ -60,9 +60,12 @@ def onboard(
     from routewright.config import parse
     from routewright.errors import ConfigError, UnknownName
     from routewright.pools.config import read_pool
+    from routewright.profiles.design import Design
     from routewright.profiles.newcomer import calibrate, card_usd, forecast, trade_offs
     from routewright.profiles.recorded import read_tables
 
+    if design not in get_args(Design):
+        raise UnknownName("design", design, get_args(Design))
     folder = _folder_of(out, overwrite)
     members = read_pool(pool)
     entries = {m.name: m for m in members.models}
@@ -159,7 +162,6 @@ class _Work:
         from routewright.profiles.abilities import prior, update
         from routewright.profiles.design import choose_probes
 
-        self.folder.mkdir(parents=True, exist_ok=True)
         rng = np.random.default_rng(seed)
         start = prior(self.at, self.known.cost_usd.mean(axis=0), self.card)
         now, failed, why = recorded, 0, ""
@@ -204,6 +206,7 @@ class _Work:
         queries = [self.known.queries[i] for i in rows]
         plan = make_plan([self.of[q.dataset, q.query_id] for q in queries], self.pool, own)
         check(plan)
+        self.folder.mkdir(parents=True, exist_ok=True)
         path = self.folder / f"{len(self.spent):04d}.sqlite"
         with Journal.open(path, plan.facts()) as journal:
             prepare(plan, journal)
@@ -218,7 +221,7 @@ class _Work:
         self.spent.append(ended.progress.spent_usd)
         self.frames.append(frame)
         why = " ".join(ended.missing)
-        if why and "cap" not in why:
+        if why and not why.startswith("The cap of"):
             raise RoutewrightError(
                 f"{why} What was answered is kept in {self.folder}; run the same command again to go on."
             )
