@@ -14,6 +14,7 @@ from routewright.cli.inspect import inspect
 from routewright.cli.lab import lab
 from routewright.cli.onboard import onboard
 from routewright.cli.policies import policies
+from routewright.cli.profile import profile
 from routewright.cli.route import route
 from routewright.cli.routes import routes
 from routewright.cli.serve import serve
@@ -29,6 +30,7 @@ app = typer.Typer(
 app.command("import")(import_table)
 app.command()(collect)
 app.command()(inspect)
+app.command()(profile)
 app.command()(evaluate)
 app.command()(train)
 app.command()(route)
