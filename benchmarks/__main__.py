@@ -14,7 +14,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-NAMES = ("decide", "engine", "evaluate", "scale", "peers", "collect", "gateway", "soak", "sessions")
+NAMES = ("decide", "engine", "evaluate", "scale", "peers", "collect", "gateway", "soak", "sessions", "hops")
 
 
 def main() -> None:

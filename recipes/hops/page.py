@@ -1,8 +1,9 @@
 """Write the section *Hops* of docs/results.md: `python recipes/hops/page.py FILE... >> docs/results.md`.
 
-FILEs are reports of `routewright evaluate`, the main one first, and what `trainers.py` and `against_sb3.py` wrote.
+FILEs are reports of `routewright evaluate`, the main one first, and what `trainers.py`, `newcomer.py`, `budgets.py` and `python -m
+benchmarks hops` wrote. Without a report it writes the parts that the others give.
 
-Every number comes from the reports; only the prose is fixed.
+Every number comes from the files; only the prose is fixed.
 """
 
 from __future__ import annotations
@@ -87,7 +88,9 @@ def explain(found: Block) -> None:
         f"{found['folds']} folds, as many deals as said. In sample: on the queries it was fitted on, one fold a deal. The difference is to the "
         "cascade on the same queries, deals and trade-offs, with a 95% bootstrap interval over queries. `hierrouter` is its "
         "setting on independent answers: three calls, no stop, the last reply stands; its pipelines of calls that see each "
-        "other are not recorded."
+        "other are not recorded. `no replies`: a plan is one fixed list for every trade-off, a head knows the chances from before the first "
+        "reply; `no forecasts`: a head has counts of who agrees and each model's mean score (a plan without them is the cascade); `no trade-off`: "
+        "everything is decided for the middle one, ten times that cost. Of the heads all but `ppo` itself are without warm start. A decision is in wall-clock time, which other work on the machine lengthened in all tables but the first."
     )
 
 
@@ -97,6 +100,8 @@ def trainers(found: Block, page: Any) -> None:
         "table", "method", "in sample", "out of fold", "minus the cascade", "deals", "CPU s a fit", "ms a decision"
     )
     for table, part in found["tables"].items():
+        if len(part["methods"]) < 2:
+            continue  # nothing but the baseline was finished
         for k, (name, row) in enumerate(part["methods"].items()):
             page.row(
                 f"{table}, {part['queries']} x {part['models']}" if k == 0 else "",
@@ -127,24 +132,125 @@ def finer(value: Block) -> str:
 
 def beside(found: Block, page: Any) -> None:
     """Our PPO and somebody else's."""
-    print("\n#### PPO beside MaskablePPO\n")
+    print("\n### PPO beside MaskablePPO\n")
     print(
-        f"{found['table']}, {found['models']} models, one fold held out, {len(found['rows']['tree'])} deal(s), one thread "
-        f"({found['made']['date']}, {found['made']['device']}). The return is on the held-out fold, as above. MaskablePPO sees the "
-        "observation of the Gymnasium face, ours the chances: not the same inputs, and not the same steps.\n"
+        f"`python -m benchmarks hops` ({found['date']}, {found['device']}, one thread, load {found['load']:.1f}): the same features, "
+        "masks and rewards, as many decisions, both from nothing, each the best it met on queries held back. `known` is a world of four "
+        "models drawn from known classes, `crux` the pool of eight. Return on unseen queries times 100, over 12 trade-offs; converged: CPU "
+        "seconds until the held-out return came within 0.003 of the best it met; MaskablePPO is looked at after every 8,192 decisions, ours after "
+        "every batch."
     )
-    page.header("learner", "return", "steps", "CPU s", "steps a CPU s")
-    for name, rows in found["rows"].items():
-        gained, steps, cpu = (sum(r[key] for r in rows) / len(rows) for key in ("return", "steps", "cpu_s"))
-        rest = (f"{steps:.0f}", f"{cpu:.1f}", f"{steps / cpu:.0f}") if steps else ("", f"{cpu:.2f}", "")
-        page.row(name, f"{100 * gained:.1f}", *rest)
+    print()
+    page.header(
+        "world", "learner", "return", "decisions", "decisions a CPU s", "converged, CPU s", "peak MiB", "ours less it"
+    )
+    for where in (key for key in ("known", "crux") if key in found):
+        one = found[where]
+        for k, (who, rows) in enumerate(one["rows"].items()):
+            gained = sum(r["return"] for r in rows) / len(rows)
+            cells = ["", "", "", ""]
+            if "cpu_s" in rows[0]:
+                made = sum(r["decisions"] for r in rows) / len(rows)
+                cells = [
+                    f"{made:.0f}",
+                    f"{one['steps_per_cpu_s'][who]:.0f}",
+                    f"{sum(converged(r['curve']) for r in rows) / len(rows):.1f}",
+                    f"{one['peak_mib'][who]:.0f}",
+                ]
+            less = "" if who == "ours" else finer(one[f"ours_minus_{who}"])
+            less = less.split(" [")[0] if len(rows) < LEAST_MEANT else less
+            page.row(f"{where}, {len(rows)} seeds" if k == 0 else "", who, f"{100 * gained:.2f}", *cells, less)
+    print(
+        "\nIntervals are Student's t over seeds, where there are at least three. The plan is made on the same classes, which takes under a second."
+    )
+
+
+LEAST_MEANT = 3  # seeds below which an interval over seeds says nothing
+
+
+def converged(curve: list[list[float]]) -> float:
+    """CPU seconds until the held-out return is within 0.003 of the best; points are (decisions, CPU seconds, return)."""
+    best = max(point[2] for point in curve)
+    return next(point[1] for point in curve if point[2] >= best - 0.003)
+
+
+def newcomers(found: Block, page: Any) -> None:
+    """What probes are worth."""
+    print("\n### A model that joins\n")
+    print(
+        f"{found['made']['date']}, {found['made']['device']}. The plan over the whole pool is fitted on four folds; the models it asks "
+        "most there are left out one at a time, then added by their card and 0, 20 or 50 of the training queries "
+        "(`recipes/hops/newcomer.py`). Return times 100 on the fifth fold, mean over the trade-offs, the models left out and the deals, "
+        "less that without the model; 95% bootstrap intervals over queries. Models that the plan never asks change nothing when they are "
+        "left out; those it asks less than these were not tried."
+    )
+    print()
+    arms = list(next(iter(found["newcomers"].values()))["gains"])
+    page.header(
+        "table", "models left out, of calls", "without", *arms, "50 probes less fitted on all", "deals", "CPU s to add"
+    )
+    for table, one in found["newcomers"].items():
+        page.row(
+            f"{table}, {one['queries']} x {one['models']}",
+            f"{one['left_out']}, {100 * one['share_of_calls']:.0f}%",
+            f"{100 * one['without']:.1f}",
+            *(finer(one["gains"][arm]) for arm in arms),
+            finer(one["to_fitted_on_all"]["added, 50 probes"]),
+            str(len(one["deals"])),
+            f"{one['add_s']:.1f}",
+        )
+    print("\nOf a fold's calls, those that went to the models left out, all of them together.")
+
+
+def budgets(found: Block, page: Any) -> None:
+    """Plans that have to do with less."""
+    print("\n### Under budgets\n")
+    print(
+        f"{found['made']['date']}, {found['made']['device']}. No episode may spend more than so many mean costs of the best single model "
+        "(`recipes/hops/budgets.py`; five folds). Return times 100, mean over the trade-offs: of the plan, which takes its next best action "
+        "where the best does not fit, of the same falling back at once to what there is, and of the fitted cascade."
+    )
+    print()
+    page.header(
+        "table", "budget", "plan", "falling back", "cascade", "plan less falling back", "plan less cascade", "deals"
+    )
+    for table, one in found["budgets"].items():
+        for k, row in enumerate(one["rows"]):
+            page.row(
+                table if k == 0 else "",
+                f"{row['budget']:g}",
+                *(f"{100 * value:.1f}" for value in row["return"]),
+                finer(row["minus_falling"]),
+                finer(row["minus_cascade"]),
+                str(one["deals"]),
+            )
 
 
 def main() -> None:
     page = shared()
     found = [json.loads(Path(p).read_text(encoding="utf-8")) for p in sys.argv[1:]]
-    report, *small = [f for f in found if "pooled" in f]
-    trained, theirs = [f for f in found if "grid" in f], [f for f in found if "rows" in f]
+    reports = [f for f in found if "pooled" in f]
+    if reports:
+        judged(reports[0], page)
+    trained = [f for f in found if "grid" in f]
+    if trained:
+        print("\n### The trainers, and what each part is worth\n")
+        explain(trained[0])
+    for one in trained:
+        trainers(one, page)
+    for key, write in (("known", beside), ("newcomers", newcomers), ("budgets", budgets)):
+        for one in (f for f in found if key in f):
+            write(one, page)
+    for one in reports[1:]:
+        print(f"\n### Pools of eight: {', '.join(one['tables'])}")
+        inner = [n for n in POLICIES if n in page.every(next(iter(one["tables"].values())))]
+        demote(page.gains, one, inner)
+        demote(page.differences, one, [n for n in inner if n != "hops"])
+        verdict(one, "cascade")
+
+
+def judged(report: Block, page: Any) -> None:
+    """What the main report says."""
     known = page.every(next(iter(report["tables"].values())))
     names = [n for n in POLICIES if n in known]
     head(report, page)
@@ -156,19 +262,6 @@ def main() -> None:
     page.savings(report, names)
     page.frontiers(report, names)
     aims(report, page, names)
-    if trained:
-        print("\n### The trainers, and what each part is worth\n")
-        explain(trained[0])
-    for one in trained:
-        trainers(one, page)
-    for one in theirs:
-        beside(one, page)
-    for one in small:
-        print(f"\n### Pools of eight: {', '.join(one['tables'])}")
-        inner = [n for n in names if n in page.every(next(iter(one["tables"].values())))]
-        demote(page.gains, one, inner)
-        demote(page.differences, one, [n for n in inner if n != "hops"])
-        verdict(one, "cascade")
 
 
 def demote(write: Any, report: Block, names: list[str]) -> None:

@@ -15,6 +15,7 @@ import datetime
 import json
 import os
 import platform
+import sys
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -22,22 +23,33 @@ from typing import Any
 
 import numpy as np
 
+sys.path.insert(0, str(Path(__file__).parent))
+
+from told_less import Deaf, OneTradeOff
+
 from routewright.episodes.batched import Batch, play
 from routewright.episodes.recorded import world_of
 from routewright.outcomes import Outcomes, load
 from routewright.outcomes.split import folds
 from routewright.policies.base import ArrayPolicy, build_policy
 
-METHODS: dict[str, tuple[str, dict[str, Any]]] = {
+COLD = {"trainer": "ppo", "guide": "none"}
+METHODS: dict[str, tuple[str | type[ArrayPolicy], dict[str, Any]]] = {
     "cascade": ("cascade", {}),
     "tree": ("hops", {}),
     "tree, one class": ("hops", {"classes": [1]}),
     "tree, three calls": ("hops", {"deepest": 3}),
+    "tree, no replies": (Deaf, {}),
+    "tree, no trade-off": (OneTradeOff, {}),
     "ppo": ("hops", {"trainer": "ppo"}),
     "ppo from the tree": ("hops", {"trainer": "ppo", "guide": "tree"}),
-    "ppo, no warm start": ("hops", {"trainer": "ppo", "guide": "none"}),
+    "ppo, no warm start": ("hops", COLD),
+    "ppo, no replies": ("hops", {**COLD, "without": "replies"}),
+    "ppo, no forecasts": ("hops", {**COLD, "without": "forecasts"}),
+    "ppo, no trade-off": ("hops", {**COLD, "without": "trade_off"}),
+    "ppo, lengths": ("hops", {**COLD, "lengths": True}),
     "es": ("hops", {"trainer": "es"}),
-    "hierrouter": ("hops", {"trainer": "ppo", "guide": "none", "exactly": True, "deepest": 3}),
+    "hierrouter": ("hops", {**COLD, "exactly": True, "deepest": 3}),
     "cascade by verifier": ("cascade", {"rule": "verifier"}),
 }
 FOLDS = 5
@@ -95,7 +107,7 @@ def main() -> None:
                     if time.monotonic() > end:
                         break
                     kind, options = METHODS[name]
-                    policy = build_policy(kind, options, seed)
+                    policy = build_policy(kind, options, seed) if isinstance(kind, str) else kind(kind.Config(), seed)
                     assert isinstance(policy, ArrayPolicy)
                     train = outcomes.take(np.flatnonzero(fold != k))
                     begun = time.process_time()

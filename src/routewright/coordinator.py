@@ -82,6 +82,22 @@ class Coordinator:
                 "at least one model in common; names are matched exactly."
             )
 
+    def add(self, model: str, cost_usd: float | None = None, probes: Outcomes | None = None) -> tuple[float, float]:
+        """Take in a model that was not there in training; see `ArrayPolicy.add`. Trade-offs found in training stay as they are.
+
+        Raises:
+            RouterError: The policy can not, or goes by the forecasts of a router, which does not know the model.
+        """
+        if self.router is not None or not isinstance(self.policy, ArrayPolicy):
+            raise RouterError(
+                f"{self.policy.kind} goes by forecasts, or learnt nothing: a new model has no place in it. Train it on outcomes of "
+                "the whole pool."
+            )
+        found = self.policy.add(model, cost_usd, probes)
+        added = [*self.about.get("added", []), {"model": model, "probes": 0 if probes is None else len(probes)}]
+        self.about = {**self.about, "added": added}
+        return found
+
     async def arun(
         self,
         query: str | Query,

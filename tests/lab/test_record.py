@@ -38,8 +38,8 @@ def pool() -> Pool:
 
 def test_every_branch_is_recorded_and_equal_prompts_are_asked_once(tmp_path: Path) -> None:
     made = pool()
-    # Alone 2; first notes 2, of which m0's goes on: second 2, again m0's: third 2.
-    assert asyncio.run(record(made, ASKED, 3, tmp_path / "tree")) == 3 * (2 + 2 + 2 + 2)
+    # Alone 2; first notes 2, of which m0's goes on: second 2, again m0's: third 2. Each of m1's three answers is verified by m0.
+    assert asyncio.run(record(made, ASKED, 3, tmp_path / "tree")) == 3 * (2 + 2 + 2 + 2 + 3)
     provider = made.member("m0").endpoint.provider
     assert isinstance(provider, Scripted)
     assert len(provider.asked) == 3 * 4
@@ -69,7 +69,7 @@ def test_an_interrupted_recording_goes_on(tmp_path: Path) -> None:
     many = questions("composed", 60, "test", seed=4)
     asyncio.run(record(pool(), many, 1, tmp_path / "tree"))
     (tmp_path / "tree" / "tree-00001.parquet").unlink()
-    assert asyncio.run(record(pool(), many, 1, tmp_path / "tree")) == 25 * 4
+    assert asyncio.run(record(pool(), many, 1, tmp_path / "tree")) == 25 * 5
 
 
 def test_a_failure_leaves_no_hole(tmp_path: Path) -> None:
@@ -82,3 +82,24 @@ def test_a_failure_leaves_no_hole(tmp_path: Path) -> None:
 def test_a_folder_without_models_is_no_pool(tmp_path: Path) -> None:
     with pytest.raises(PoolError, match=r"holds none of facts\.gguf"):
         lab_pool(tmp_path)
+
+
+def test_a_path_may_go_on_after_an_answer_or_be_one_of_a_few(tmp_path: Path) -> None:
+    def paths(name: str, **how: object) -> int:
+        asyncio.run(record(pool(), ASKED[:1], 3, tmp_path / name, **how))  # type: ignore[arg-type]
+        world = recorded_tree(tmp_path / name)
+        provider = world.member("m0").endpoint.provider
+        return sum(key[-1] == "step" for key in provider.cells)  # type: ignore[attr-defined]
+
+    assert paths("whole", past=True) == 2 + 4 + 8
+    assert paths("thin", past=True, width=1) == 2 + 2 + 2
+    asked: list[tuple[str, list[list[str]]]] = []
+
+    def worth(question: str, told: object) -> list[float]:
+        asked.append((question, [list(replies) for replies in told]))  # type: ignore[attr-defined]
+        return [float("answer" in replies[-1]) for replies in told]  # type: ignore[attr-defined]
+
+    paths("liked", past=True, width=2, worth=worth)
+    assert asked == [
+        (ASKED[0].text, [[a, b] for a in (" note:step 0=x", " answer:7") for b in (" note:step 1=x", " answer:7")])
+    ]

@@ -14,6 +14,9 @@ from routewright.episodes.recorded import recorded_pool
 from routewright.episodes.trace import replay, to_lines
 from routewright.errors import BudgetExceeded, ConfigError, ProviderError
 from routewright.policies.base import ArrayPolicy, Forecaster, Policy, build_policy, restore_policy
+from routewright.policies.relay import Relay
+from routewright.policies.relay_net import Net, Rows
+from routewright.policies.relay_rows import rows_of
 from routewright.policies.table import POLICIES
 from routewright.router import fit
 from routewright.types import Episode, Query, State
@@ -23,6 +26,7 @@ from tests.pools.doubles import Scripted, scripted_pool
 OPTIONS: dict[str, dict[str, Any]] = {
     "pipeline": {"models": ["m0", "m1"]},
     "decompose": {"planner": "m0"},
+    "relay": {"mark": ""},
     "preference": {
         "routes": {
             "routes": [
@@ -41,6 +45,9 @@ def fitted(name: str) -> Policy:
     policy = build_policy(name, OPTIONS.get(name))
     if isinstance(policy, ArrayPolicy):
         policy.fit(random_outcomes(80, 4, seed=3))
+    if isinstance(policy, Relay):  # learns from a tree; here it does what noise says
+        rows = rows_of(np.eye(4), np.full(4, 1e-5))
+        policy.take(Net.start(8, rows.shape[1], 0), Rows(rows, np.full((4, 3), 1e-5)), ("m0", "m1", "m2", "m3"), 1e-3)
     return policy
 
 

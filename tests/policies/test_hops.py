@@ -11,6 +11,7 @@ from routewright.episodes.batched import Batch, play
 from routewright.episodes.recorded import world_of
 from routewright.errors import ConfigError, RoutewrightError
 from routewright.outcomes import Outcomes
+from routewright.policies import hops
 from routewright.policies.base import build_policy, restore_policy
 from routewright.policies.cascade import Cascade
 from routewright.policies.frontier import search
@@ -160,6 +161,25 @@ def test_budgets_are_kept_and_something_is_answered(budget: float) -> None:
     assert (played.cost_usd <= budget + 1e-12).all()
     if budget >= 1e-3:
         assert (played.chosen >= 0).all()
+
+
+def test_where_the_best_does_not_fit_the_next_best_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A budget below the dear model's worst call: return on 4,000 queries beside falling back to what there is at once.
+
+    Measured: 0.695 against 0.577.
+    """
+    policy = Hops()
+    policy.fit(drawn(1500))
+    world = world_of(drawn(4000, seed=4))
+
+    def gained() -> float:
+        played = play(policy, world, np.arange(4000), 0.05, 1e-3)
+        assert not played.asked[:, 2].any()
+        return float(played.quality.mean() - played.cost_usd.mean() / 0.05)
+
+    ranked = gained()
+    monkeypatch.setattr(hops, "_first", lambda obs, actions: actions[:, 0])
+    assert ranked > gained() + 0.02
 
 
 def test_a_table_without_replies_is_refused() -> None:

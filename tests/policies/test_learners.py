@@ -47,6 +47,7 @@ NOT_LEARNING = {
     "self_refine": "asks the model it is told to, and shows it replies, which no table recorded",
     "pipeline": "asks the models it is told to, and shows them replies, which no table recorded",
     "preference": "does what its routes file says; its router's scorer is tested here",
+    "relay": "learns from response trees; tests/policies/test_relay.py has a tree whose best policy is known",
 }
 THREE = ("sim-large", "sim-medium", "sim-encyclopedia")  # right with 0.786, 0.574, 0.750 on rare facts
 OPTIONS: dict[str, list[dict[str, object]]] = {"cascade": [{}, {"rule": "verifier"}]}  # beside: the defaults

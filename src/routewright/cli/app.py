@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import typer
 
+from routewright.cli.add_model import add_model
 from routewright.cli.ask import ask
 from routewright.cli.collect import collect
 from routewright.cli.demo import demo
@@ -33,6 +34,7 @@ app.command()(inspect)
 app.command()(profile)
 app.command()(evaluate)
 app.command()(train)
+app.command("add-model")(add_model)
 app.command()(route)
 app.command()(ask)
 app.command()(onboard)

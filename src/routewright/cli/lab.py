@@ -75,6 +75,8 @@ def record(
     models: Annotated[
         str, typer.Option(help="Only these models, separated by commas [default: all but planners].")
     ] = "",
+    past: Annotated[bool, typer.Option(help="Go on after an answer, so that every path has the full depth.")] = False,
+    width: Annotated[int, typer.Option(min=0, help="Paths taken on from each depth, at random [default: all].")] = 0,
 ) -> None:
     """Record what every model says after every sequence of notes; an interrupted run goes on."""
     import asyncio
@@ -91,7 +93,7 @@ def record(
 
     async def go(bar: Any) -> int:
         try:
-            return await run(pool, asked, depth, out, names, bar)
+            return await run(pool, asked, depth, out, names, bar, past, width)
         finally:
             await pool.aclose()
 

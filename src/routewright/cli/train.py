@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from routewright.cli.show import console, pairs, refuse_out, usd
+from routewright.errors import ConfigError
 
 if TYPE_CHECKING:
     from routewright.evaluate.settings import Part
@@ -27,6 +28,10 @@ def train(
     models: Annotated[str, typer.Option(help="Only these models, separated by commas.")] = "",
     seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Random seed.")] = 0,
     presets: Annotated[bool, typer.Option(help="Cross-fit once to find the presets q100, q99, q95.")] = True,
+    skills: Annotated[
+        Path | None,
+        typer.Option(help="For policies trained on a response tree: a table of plain questions of several tasks."),
+    ] = None,
 ) -> None:
     """Train a router or a coordinator on recorded outcomes and save it (safetensors and JSON)."""
     from routewright import coordinator, router
@@ -37,6 +42,13 @@ def train(
     from routewright.outcomes.arrays import concat
 
     options = pairs(option or [], "--option")
+    if policy == "relay":
+        _on_a_tree(tables, out, options, skills, [m for m in models.split(",") if m] or None, seed)
+        return
+    if skills is not None:
+        raise ConfigError(
+            f"--skills is for policies trained on a response tree: relay. {policy} is trained on tables alone."
+        )
     part = Part(kind=policy, options=options, scorer=scorer)
     check_part(part)
     build_encoder(encoder)
@@ -56,6 +68,38 @@ def train(
         trained.presets = _presets(data, part, Part(kind=encoder), seed)
     trained.save(out)
     console.print(f"{out}: {policy} on {len(data)} queries x {len(data.models)} models of {data.name}")
+
+
+def _on_a_tree(
+    trees: list[Path], out: Path, options: dict[str, Any], skills: Path | None, models: list[str] | None, seed: int
+) -> None:
+    """Train a policy whose calls see earlier replies; every round is told."""
+    from routewright.coordinator import Coordinator, refuse_target
+    from routewright.episodes.tree import read_tree
+    from routewright.outcomes import load
+    from routewright.policies.base import build_policy
+    from routewright.policies.relay import Relay
+    from routewright.train.relay import fit_relay
+
+    made = build_policy("relay", options, seed)
+    assert isinstance(made, Relay)
+    refuse_out(out)
+    refuse_target(out)
+    tree = read_tree(trees, made.config.mark, made.config.step, models)
+
+    def tell(record: dict[str, Any]) -> None:
+        held = f", held out {record['held_out']:+.3f}" if "held_out" in record else ""
+        console.print(
+            f"{record['phase']} {record['update']}: return {record['return']:+.3f}{held}; {record['calls']:.1f} calls, "
+            f"largest share {100 * record['largest_share']:.0f}%" + (" (collapsed)" if record["collapsed"] else ""),
+            highlight=False,
+        )
+
+    history = fit_relay(made, tree, None if skills is None else load(skills), tell)
+    Coordinator(made, about={"queries": len(tree), "history": history}).save(out)
+    console.print(
+        f"{out}: relay on {len(tree)} queries x {len(tree.models)} models, {len(tree.query)} recorded situations"
+    )
 
 
 def _presets(data: Outcomes, part: Part, encoder: Part, seed: int) -> Mapping[str, float]:

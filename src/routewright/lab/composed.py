@@ -28,11 +28,11 @@ BEGINS = ("Take", "Start with", "Begin with", "First find")
 JOINTS = (", then ", ", next ")
 
 
-def make(rng: random.Random, split: Split) -> Question:
-    """A composed question of a split."""
+def make(rng: random.Random, split: Split, known_pairs: bool = False) -> Question:
+    """A composed question of a split; with `known_pairs` its pairs of operations are those of training."""
     for _ in range(_TRIES):
         steps = rng.choices(STEPS, _WEIGHTS)[0]
-        group = split if split == "train" or rng.random() < 0.5 else "train"
+        group = split if not known_pairs and (split == "train" or rng.random() < 0.5) else "train"
         by_first = shapes(steps, group)
         shape = rng.choice(by_first[rng.choice(list(by_first))])
         question = _fill(shape, rng, split)

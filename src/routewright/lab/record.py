@@ -4,24 +4,29 @@
     depth 1      every model writes the first note, or at once the answer    role step, path []
     depth d      ... the next note, after each sequence of d - 1 notes       role step, path ["facts/step", ...]
 
-A path ends where a reply holds an answer. Equal notes make equal prompts, which are asked once; so a tree has far fewer
-calls than rows. It is written in parts, a file for some questions, and goes on where it was interrupted. Read it back with
+    verify       ... the same question and notes as the author of an answer; path with that answer, role verify
+
+A path ends where a reply holds an answer, unless `past` has it go on to the full depth. A whole tree has models^depth paths;
+with a `width` only so many are taken on from each depth: at random, or those that a `worth` likes best and one at random. Equal notes make equal prompts, which are
+asked once; so a tree has far fewer calls than rows. It is written in parts, a file for some questions, and goes on where it was interrupted. Read it back with
 `routewright.episodes.recorded.recorded_tree`.
 """
 
 from __future__ import annotations
 
 import json
+import random
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import polars as pl
 
 from routewright.errors import TableError
 from routewright.lab.families import Question
-from routewright.lab.measure import score_of
+from routewright.lab.measure import LONGEST_REPLY, score_of
 from routewright.lab.questions import DATASET, query_of
+from routewright.lab.roster import CONTEXT, vocabulary
 from routewright.lab.text import answer_of, prompt_text, transcript
 from routewright.outcomes.table import beside
 from routewright.pools.budget import Ledger
@@ -29,8 +34,10 @@ from routewright.pools.caller import Request
 from routewright.pools.pool import Pool
 from routewright.types import Episode, Query, Reply
 
-STEP = "step"
+STEP, VERIFY = "step", "verify"
 _PART = 25  # questions a file
+Worth: TypeAlias = Callable[[str, Sequence[Sequence[str]]], Sequence[float]]  # question, replies of each path
+Path_: TypeAlias = tuple[list[str], list[str]]  # names of the steps, replies
 
 
 async def record(
@@ -40,8 +47,14 @@ async def record(
     out: Path,
     models: Sequence[str] = (),
     progress: Callable[[int, int, str], None] | None = None,
+    past: bool = False,
+    width: int = 0,
+    worth: Worth | None = None,
 ) -> int:
     """Record the tree into the folder `out`; returns the rows written now.
+
+    With `past`, answers are shown to later steps as notes are, so every path has the full depth: what fixed pipelines and
+    policies that can not stop need. `width` paths are taken on from each depth, 0 for all of them.
 
     Raises:
         TableError: A call failed: a tree with holes would not say which branches were never recorded.
@@ -53,7 +66,7 @@ async def record(
     for number, part in enumerate(parts):
         path = out / f"tree-{number:05d}.parquet"
         if not path.exists():
-            rows = [row for question in part for row in await _one(pool, question, depth, names)]
+            rows = [row for question in part for row in await _one(pool, question, depth, names, past, width, worth)]
             written += len(rows)
             with beside(path) as temporary:
                 pl.DataFrame(rows, infer_schema_length=None).write_parquet(temporary, compression="zstd")
@@ -62,7 +75,15 @@ async def record(
     return written
 
 
-async def _one(pool: Pool, question: Question, depth: int, names: Sequence[str]) -> list[dict[str, Any]]:
+async def _one(
+    pool: Pool,
+    question: Question,
+    depth: int,
+    names: Sequence[str],
+    past: bool,
+    width: int,
+    worth: Worth | None,
+) -> list[dict[str, Any]]:
     """All rows of one question, shortest paths first."""
     query = query_of(question)
     said: dict[tuple[str, str], Reply] = {}
@@ -90,18 +111,43 @@ async def _one(pool: Pool, question: Question, depth: int, names: Sequence[str])
         }
 
     rows = [row(m, [], "answer", await ask(m, prompt_text(question.text))) for m in names]
-    fringe: list[tuple[list[str], list[str]]] = [([], [])]  # names of the steps, replies
-    for _ in range(depth):
-        longer = []
+    fringe: list[Path_] = [([], [])]
+    for length in range(1, depth + 1):
+        longer: list[Path_] = []
         for path, replies in fringe:
             prompt = str(transcript([{"content": question.text}], replies, STEP)[0]["content"])
-            for model in names:
-                reply = await ask(model, prompt)
+            said_now = [(model, await ask(model, prompt)) for model in names]
+            for model, reply in said_now:
                 rows.append(row(model, path, STEP, reply))
-                if answer_of(reply.text) is None:
-                    longer.append(([*path, f"{model}/{STEP}"], [*replies, reply.text]))
-        fringe = longer
+                on = [*path, f"{model}/{STEP}"]
+                if (past or answer_of(reply.text) is None) and _fits(question, [*replies, reply.text]):
+                    longer.append((on, [*replies, reply.text]))
+                if answer_of(reply.text) is not None:
+                    rows += [row(other, on, VERIFY, second) for other, second in said_now if other != model]
+        fringe = _taken_on(longer, question, width, worth) if length < depth else []
     return rows
+
+
+def _fits(question: Question, replies: Sequence[str]) -> bool:
+    """Whether a model can read the question with these replies and still write one; who rambles leads nowhere."""
+    prompt = str(transcript([{"content": question.text}], replies, STEP)[0]["content"])
+    return len(vocabulary().encode([prompt])[0]) + LONGEST_REPLY <= CONTEXT
+
+
+def _taken_on(paths: list[Path_], question: Question, width: int, worth: Worth | None) -> list[Path_]:
+    """The paths to go on from; of paths that show the same notes only the first counts as another."""
+    if not width or len(paths) <= width:
+        return paths
+    rng = random.Random(f"{question.text}/{len(paths[0][0])}")
+    order = rng.sample(range(len(paths)), len(paths))
+    if worth is not None:
+        liked = worth(question.text, [replies for _, replies in paths])
+        ranked = sorted(order, key=lambda i: -liked[i])
+        order = [*ranked[: width - 1], *(i for i in order if i not in ranked[: width - 1])]
+    chosen: dict[tuple[str, ...], int] = {}
+    for i in order:
+        chosen.setdefault(tuple(paths[i][1]), i)
+    return [paths[i] for i in sorted(list(chosen.values())[:width])]
 
 
 def _facts(query: Query, question: Question) -> dict[str, Any]:

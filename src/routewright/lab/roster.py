@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from routewright.lab import composed
 from routewright.lab.families import FAMILIES, Question
 from routewright.lab.questions import stream
 from routewright.lab.shape import Shape
@@ -36,12 +37,14 @@ from routewright.lab.text import (
 from routewright.lab.tokenizer import Vocabulary
 from routewright.lab.wording import template_words
 from routewright.lab.words import invented
+from routewright.lab.world import SPLITS, entities, world
 
 if TYPE_CHECKING:
     from routewright.lab.learn import Course, Pair
 
 PLAN = "plan"  # a source of its own: composed question -> plan
 STEPS = "steps"  # composed question and notes -> next note; "steps:FAMILY": only steps of that family
+WORLD = "facts"  # its steps may name any entity, for nobody can guess a fact; pairs of operations are held out as ever
 CONTEXT = 320
 INVENTED = 0.75  # of the plans it learns, the share with invented names
 
@@ -77,12 +80,12 @@ class Recipe:
         return Course(self.steps, self.tokens, self.rate, rounds=self.rounds)
 
 
-def _special(*families: str) -> dict[str, float]:
-    """60 % questions of its own families, 35 % steps of them, the rest evenly over the others."""
+def _special(*families: str, steps: float = 0.35) -> dict[str, float]:
+    """Steps of its own families, 5 % evenly over the others' questions, the rest questions of its own."""
     others = [name for name in FAMILIES if name not in families]
-    own = {name: 0.60 / len(families) for name in families}
-    steps = {f"{STEPS}:{name}": 0.35 / len(families) for name in families}
-    return {**own, **steps, **{name: 0.05 / len(others) for name in others}}
+    own = {name: (0.95 - steps) / len(families) for name in families}
+    parts = {f"{STEPS}:{name}": steps / len(families) for name in families}
+    return {**own, **parts, **{name: 0.05 / len(others) for name in others}}
 
 
 def _general(composed: float, steps: float = 0.0) -> dict[str, float]:
@@ -93,7 +96,7 @@ def _general(composed: float, steps: float = 0.0) -> dict[str, float]:
 ROSTER: dict[str, Recipe] = {
     recipe.name: recipe
     for recipe in (
-        Recipe("facts", "knows the small world", 128, 4, 4, 384, _special("facts"), 2500),
+        Recipe("facts", "knows the small world", 128, 4, 4, 384, _special("facts", steps=0.65), 3500),
         Recipe("words", "spells, counts and sorts", 128, 4, 4, 384, _special("text", "sorting"), 8000),
         Recipe("maths", "calculates, converts units and dates", 160, 4, 4, 448, _special("arithmetic", "units"), 6000),
         Recipe(
@@ -117,7 +120,11 @@ def pairs_of(name: str, seed: int) -> Iterator[Pair]:
     """Prompt and completion without end: a family, `composed` in one shot, `steps` or `plan`."""
     kind, _, only = name.partition(":")
     rng = random.Random(f"{name}/{seed}")
-    for question in stream("composed" if kind in (PLAN, STEPS) else kind, "train", seed):
+    if kind == STEPS and only == WORLD:
+        asked = _of_all_entities(random.Random(f"{name}/all/{seed}"))
+    else:
+        asked = stream("composed" if kind in (PLAN, STEPS) else kind, "train", seed)
+    for question in asked:
         if kind == PLAN:
             prompt, plan = plan_prompt(question.text), "\n" + plan_text(question.plan)
             yield _renamed(question.entities, (prompt, plan), rng) if rng.random() < INVENTED else (prompt, plan)
@@ -127,6 +134,13 @@ def pairs_of(name: str, seed: int) -> Iterator[Pair]:
                 yield _step(question, rng.choice(steps))
         else:
             yield prompt_text(question.text), completion_text(reply_text(question.working, question.answer))
+
+
+def _of_all_entities(rng: random.Random) -> Iterator[Question]:
+    """Composed questions about the whole world, with pairs of operations of training alone."""
+    sizes = [sum(len(entities(kind, split)) for kind in world().names) for split in SPLITS]
+    while True:
+        yield composed.make(rng, rng.choices(SPLITS, sizes)[0], known_pairs=True)
 
 
 def _renamed(names: Sequence[str], pair: Pair, rng: random.Random) -> Pair:

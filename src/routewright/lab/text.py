@@ -42,8 +42,10 @@ def prompt_text(question: str, notes: Sequence[str] | None = None) -> str:
 def transcript(request: Sequence[Mapping[str, Any]], replies: Sequence[str], role: str) -> list[dict[str, Any]]:
     """The question and the replies so far as notes, in one message that asks for the next note: a pool's form `lab`.
 
-    A reply is shown by its note, or its answer, or as it is.
+    A reply is shown by its note, or its answer, or as it is. Who verifies is shown what the author of the last reply was.
     """
+    if role == "verify":
+        replies = replies[:-1]
     notes = [note_of(reply) or answer_of(reply) or reply.strip() for reply in replies]
     return [{"role": "user", "content": prompt_text(str(request[-1].get("content", "")), notes)}]
 

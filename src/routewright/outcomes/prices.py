@@ -20,11 +20,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
+import numpy as np
 import polars as pl
 from pydantic import Field
 
 from routewright.config import Config, parse, read_toml
 from routewright.errors import ConfigError, TableError
+from routewright.outcomes.arrays import Outcomes
 from routewright.types import ModelCard
 
 F = TypeVar("F", pl.DataFrame, pl.LazyFrame)
@@ -170,3 +172,21 @@ _NO_TOKENS = (
     "Expected prompt_tokens and completion_tokens in every row; "
     "`routewright import --estimate-tokens` counts the texts."
 )
+
+
+def call_usd(card: ModelCard, outcomes: Outcomes) -> float:
+    """What a call of a model that is not in a table would cost: its prices on the mean tokens of the replies there.
+
+    Raises:
+        TableError: The card lacks a price, or the table has no token counts.
+    """
+    if card.usd_per_mtok_in is None or card.usd_per_mtok_out is None:
+        raise TableError(f"The card of {card.name!r} lacks a price. Expected both, in and out, or the cost of a call.")
+    known = [tokens[np.isfinite(tokens)] for tokens in (outcomes.tokens_in, outcomes.tokens_out)]
+    if not all(len(tokens) for tokens in known):
+        raise TableError(
+            f"{outcomes.name} has no token counts, so prices do not say what a call of {card.name!r} costs. Give the cost of a "
+            "call instead."
+        )
+    tokens_in, tokens_out = (float(tokens.mean()) for tokens in known)
+    return (tokens_in * card.usd_per_mtok_in + tokens_out * card.usd_per_mtok_out) / 1e6

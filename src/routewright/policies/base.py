@@ -145,6 +145,19 @@ class ArrayPolicy(Policy):
         """
         self.models = outcomes.models
 
+    def add(self, model: str, cost_usd: float | None = None, probes: Outcomes | None = None) -> tuple[float, float]:
+        """Take in a model that was not there in training, without fitting anything again.
+
+        Args:
+            model: Its name.
+            cost_usd: Expected cost of a call, by its card; None: what the probes cost.
+            probes: Some queries with keys, answered by every model of the policy and by the new one; None: there are none.
+
+        Returns:
+            The score and the cost that a call of it is expected to have.
+        """
+        raise RouterError(f"{self.kind} can not take in a model by itself. Train it on outcomes of the whole pool.")
+
     @abstractmethod
     def act(self, obs: Observation, forecast: Forecast | None, rng: np.random.Generator) -> tuple[Ints, Floats]:
         """[B] the action of each episode, allowed by `obs.mask`, and [B] the probability it had."""

@@ -34,10 +34,11 @@ from routewright.policies.base import ArrayPolicy, answer_last, answer_vote, cer
 from routewright.policies.cascade import Cascade
 from routewright.policies.frontier import candidates, search, trade_offs
 from routewright.policies.hops_classes import Classes, fit_classes
-from routewright.policies.hops_head import Head, look
+from routewright.policies.hops_head import FEATURES, LENGTHS, Head, look
+from routewright.policies.hops_newcomer import checked, joined, newcomer
 from routewright.policies.hops_training import PPO, Evolution
-from routewright.policies.hops_tree import Tree, grow
-from routewright.policies.observe import Observation
+from routewright.policies.hops_tree import Tree, grow, widened
+from routewright.policies.observe import Observation, among
 from routewright.policies.search import Lists
 from routewright.types import Floats, Forecast, Ints
 
@@ -63,6 +64,10 @@ class Hops(ArrayPolicy):
         models_of_head: int = Field(12, ge=2, le=64, description="models that ppo and es choose among")
         hidden: int = Field(16, ge=1, le=256, description="hidden units of the head that ppo and es train")
         exactly: bool = Field(False, description="always the deepest call, whose reply stands; ppo and es only")
+        without: Literal["", "replies", "forecasts", "trade_off"] = Field(
+            "", description="what the head is not told, to see what it is worth; ppo and es, without a guide"
+        )
+        lengths: bool = Field(False, description="the head looks at lengths of replies too; ppo and es only")
         training: dict[str, Any] = Field({}, description="settings of ppo or es")
         work: str = Field("", description="folder for checkpoints, history and learning curve; empty: none is kept")
 
@@ -73,9 +78,13 @@ class Hops(ArrayPolicy):
 
         def settings(self) -> PPO | Evolution:
             """`training`, read."""
-            if self.trainer == "tree" and (self.training or self.exactly):
+            if self.without and (self.trainer == "tree" or self.guide != "none"):
                 raise ValueError(
-                    "training and exactly belong to the trainers ppo and es; tree has nothing to set there"
+                    'without belongs to ppo and es with guide = "none": a guide would tell what is kept from it'
+                )
+            if self.trainer == "tree" and (self.training or self.exactly or self.lengths):
+                raise ValueError(
+                    "training, exactly and lengths belong to the trainers ppo and es; tree has nothing to set there"
                 )
             if self.trainer == "es":
                 return parse(Evolution, self.training, "hops.training")
@@ -89,6 +98,7 @@ class Hops(ArrayPolicy):
         self.guide: ArrayPolicy | None = None
         self.columns: Ints = np.zeros(0, dtype=np.int64)  # models that the head chooses among
         self.reference_usd = 0.0  # mean cost of the best single model
+        self.usual: Floats | None = None  # [M] mean log(1 + tokens) of replies, where lengths are looked at
         self.progress: Callable[[dict[str, Any]], None] | None = None  # told of every step of a training
         self._alone = np.zeros((2, 0))  # quality and cost of each model alone
 
@@ -103,6 +113,7 @@ class Hops(ArrayPolicy):
             self.tree = grow(self.classes, lists, self.config.deepest, self.config.candidates)
             return
         self.reference_usd = float(self._alone[1, self._alone[0].argmax()])
+        self.usual = _usual(outcomes) if self.config.lengths else None
         self.guide = self._guide(outcomes)
         self.head = self._train(outcomes, lists)
 
@@ -152,10 +163,13 @@ class Hops(ArrayPolicy):
                 self.config.deepest,
                 self.reference_usd,
                 self.config.exactly,
+                self.config.without,
+                self.usual,
             )
             for world, others, guide in parts
         ]
-        start = Head.start(self.config.hidden, self.seed)
+        features = FEATURES + (0 if self.usual is None else LENGTHS)
+        start = Head.start(self.config.hidden, self.seed, features)
         work = Path(self.config.work) if self.config.work else None
         content = float(outcomes.cost_usd.sum()), float(outcomes.quality.sum())
         about = f"{self.config.model_dump_json(exclude={'work'})} {self.seed} {outcomes.name} {len(outcomes)} {content}"
@@ -169,6 +183,32 @@ class Hops(ArrayPolicy):
 
         return train_ppo(start, grounds[:-1], grounds[-1], settings, journal, self.seed)
 
+    def add(self, model: str, cost_usd: float | None = None, probes: Outcomes | None = None) -> tuple[float, float]:
+        """As in `ArrayPolicy`: the model's row of the classes (`hops_newcomer.py`), and plans made anew.
+
+        A head is shared by all models, and so meets one more. A cascade that guides it has no place for the new model; a
+        planned guide has.
+        """
+        if self.classes is None:
+            raise RoutewrightError(
+                "hops is not fitted, so there is nothing to add a model to. Expected fit(outcomes) first."
+            )
+        cost_usd, probes = checked(self.models, model, cost_usd, probes)
+        if isinstance(self.guide, Hops):
+            self.guide.add(model, cost_usd, probes)
+        new = len(self.models)
+        classes = joined(self.classes, newcomer(self.classes, cost_usd, probes))
+        if self.tree is not None:
+            self.tree = widened(self.tree, classes, new, self.config.deepest)
+        else:
+            self.columns = np.append(self.columns, new)
+            if self.usual is not None:
+                self.usual = np.append(self.usual, np.nan if probes is None or not len(probes) else _usual(probes)[-1])
+        self.classes, self.models = classes, (*self.models, model)
+        right = classes.share @ (classes.chance[:, new] * classes.right[new]).sum(axis=1)
+        self._alone = np.append(self._alone, [[right], [classes.share @ classes.cost_usd[:, new]]], axis=1)
+        return float(self._alone[0, new]), float(self._alone[1, new])
+
     def act(self, obs: Observation, forecast: Forecast | None, rng: np.random.Generator) -> tuple[Ints, Floats]:
         if (self.tree is None and self.head is None) or obs.models != self.models:
             raise RoutewrightError(
@@ -176,8 +216,8 @@ class Hops(ArrayPolicy):
                 "pool's outcomes."
             )
         if self.tree is not None:
-            action, known = self.tree.act(obs)
-            return certain(self._allowed(obs, action, known))
+            ranked, known = self.tree.act(obs)
+            return certain(self._allowed(obs, _first(obs, ranked), known))
         return certain(self._allowed(obs, self._best(obs), np.ones(len(obs), dtype=bool)))
 
     def _best(self, obs: Observation) -> Ints:
@@ -186,10 +226,13 @@ class Hops(ArrayPolicy):
         assert self.classes is not None
         guided = np.full(len(obs), -1)
         if self.guide is not None:
-            guided, _ = self.guide.act(obs, None, np.random.default_rng(0))
+            few = len(self.guide.models)  # models added since are none of its own
+            guided, _ = self.guide.act(among(obs, few), None, np.random.default_rng(0))
+            guided = np.where(guided < few, guided, guided - few + len(obs.models))
         known = self.classes.take(self.columns)
         settings = self.config
-        seen = look(known, self.columns, obs, guided, settings.deepest, self.reference_usd, settings.exactly)
+        given = known, self.columns, obs, guided, settings.deepest, self.reference_usd
+        seen = look(*given, settings.exactly, settings.without, self.usual)
         best: Ints = np.where(seen.mask, self.head.scores(seen.x), -np.inf).argmax(axis=1)
         c = len(self.columns)
         return np.where(best < c, self.columns[best.clip(0, c - 1)], len(obs.models) + best - c)
@@ -221,18 +264,34 @@ class Hops(ArrayPolicy):
             own, about = self.guide.state()
             arrays |= {f"guide.{name}": value for name, value in own.items()}
             meta["own"] = {"guide": {"kind": self.guide.kind, **about}}
+        arrays |= {} if self.usual is None else {"usual": self.usual}
         told = np.array([self.reference_usd])
         return {**arrays, "columns": self.columns, "reference_usd": told, "alone": self._alone}, meta
 
     def restore(self, arrays: Mapping[str, NDArray[Any]], own: Mapping[str, Any]) -> None:
         self._alone, self.columns = arrays["alone"], arrays["columns"]
         self.reference_usd = float(arrays["reference_usd"][0])
+        self.usual = arrays.get("usual")
         self.classes = Classes.of(arrays) if "classes.share" in arrays else None
         self.tree = Tree.of(arrays) if "tree.values" in arrays else None
         self.head = Head.of(arrays) if "head.linear" in arrays else None
         if "guide" in own:
             inner = {name.removeprefix("guide."): value for name, value in arrays.items() if name.startswith("guide.")}
             self.guide = cast(ArrayPolicy, restore_policy(own["guide"]["kind"], inner, own["guide"]))
+
+
+def _usual(outcomes: Outcomes) -> Floats:
+    """[M] mean log(1 + tokens) of a model's replies; NaN where the table has none."""
+    known = np.isfinite(outcomes.tokens_out)
+    total = np.where(known, np.log1p(outcomes.tokens_out, where=known, out=np.zeros(known.shape)), 0.0).sum(axis=0)
+    return np.asarray(np.where(known.any(axis=0), total / np.maximum(known.sum(axis=0), 1), np.nan))
+
+
+def _first(obs: Observation, ranked: Ints) -> Ints:
+    """[B] the first of the ranked actions [B, R] that is allowed and, if it answers, has something to say; else the very first."""
+    fine = (ranked >= 0) & np.take_along_axis(obs.mask, ranked.clip(0), axis=1)
+    fine &= (ranked < len(obs.models)) | np.asarray(obs.usable.any(axis=1))[:, None]
+    return np.take_along_axis(ranked, fine.argmax(axis=1)[:, None], axis=1)[:, 0].clip(0)
 
 
 def _asked_by(guide: ArrayPolicy | None) -> Ints:

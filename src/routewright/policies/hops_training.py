@@ -22,11 +22,11 @@ class Ranged(Config):
 class PPO(Ranged):
     """Proximal policy optimisation."""
 
-    updates: int = Field(40, ge=0, description="batches of episodes")
+    updates: int = Field(30, ge=0, description="batches of episodes")
     episodes: int = Field(1536, ge=1, description="episodes in a batch")
-    passes: int = Field(3, ge=1, description="passes over a batch")
-    minibatch: int = Field(1024, ge=1, description="decisions a gradient step")
-    rate: float = Field(0.01, gt=0, description="step size of the head; the critic's is ten times that")
+    passes: int = Field(6, ge=1, description="passes over a batch")
+    minibatch: int = Field(512, ge=1, description="decisions a gradient step")
+    rate: float = Field(0.02, gt=0, description="step size of the head; the critic's is five times that")
     clip: float = Field(0.2, gt=0, description="how far a ratio counts")
     gae: float = Field(0.95, ge=0, le=1, description="lambda of the advantages")
     entropy: float = Field(0.003, ge=0, description="weight of the entropy")

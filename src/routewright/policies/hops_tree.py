@@ -26,6 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from routewright.encoders.base import Arrays
+from routewright.errors import RoutewrightError
 from routewright.policies.frontier import candidates, trade_offs
 from routewright.policies.hops_classes import Classes
 from routewright.policies.hops_patterns import (
@@ -42,6 +43,8 @@ from routewright.policies.search import Lists
 from routewright.types import Bools, Floats, Ints
 
 BAND = 6  # trade-offs that share their candidate models: a decade
+RANKS = 4  # actions kept for a situation: the best, and what to do where that does not fit a budget
+MOST_COLUMNS = 12  # of a band; more take minutes to plan over
 STOP_LAST, STOP_VOTE = 0, 1  # counted from the number of columns on
 _SMALLEST = 1e-12  # USD per unit of score, for the trade-off 0
 
@@ -90,13 +93,13 @@ def situations(classes: Classes, members: Sequences) -> list[Situations]:
 
 
 def plan(known: Sequence[Situations], members: Sequences, values: Floats) -> tuple[list[Ints], Floats]:
-    """By depth [V, S, P] the best action: a column, or the number of columns + STOP_*; and [V] the plan's expected
-    score - cost / value."""
+    """By depth [V, S, P, R] the best actions, best first: a column, or the number of columns + STOP_*; and [V] the plan's
+    expected score - cost / value. What comes after a stop is worse than stopping; -1: nothing more."""
     deepest, c = len(known) - 1, members.columns
     worth = np.maximum(values, _SMALLEST)[:, None, None]
     end = known[deepest]
     after = np.broadcast_to(np.maximum(end.last, end.vote), (len(values), *end.last.shape))
-    actions = [np.where(end.vote >= end.last, c + STOP_VOTE, c + STOP_LAST)[None]]
+    actions = [np.where(end.vote >= end.last, c + STOP_VOTE, c + STOP_LAST)[None, ..., None]]
     for d in range(deepest - 1, -1, -1):
         here = known[d]
         best = np.full((len(values), *here.last.shape), -np.inf)
@@ -104,6 +107,9 @@ def plan(known: Sequence[Situations], members: Sequences, values: Floats) -> tup
         if d:
             best[:] = np.maximum(here.last, here.vote)
             action[:] = np.where(here.vote >= here.last, c + STOP_VOTE, c + STOP_LAST)
+        every = np.full((*best.shape, c + 1), -np.inf)
+        every[..., c] = best
+        stop = action.copy()
         for m in range(c):
             open_to = np.flatnonzero(members.child[d][:, m] >= 0)
             following = after[:, members.child[d][open_to, m]]
@@ -111,17 +117,35 @@ def plan(known: Sequence[Situations], members: Sequences, values: Floats) -> tup
             for e in range(d + 2):
                 possible = grown(d)[:, e] >= 0
                 gain[:, :, possible] += following[:, :, grown(d)[possible, e]]
+            every[..., m][:, open_to] = gain
             better = gain > best[:, open_to] + 1e-12 * here.mass[open_to]
             action[:, open_to] = np.where(better, m, action[:, open_to])
             best[:, open_to] = np.where(better, gain, best[:, open_to])
-        actions.append(action)
+        actions.append(_ranked(every, action, stop))
         after = best
     return actions[::-1], after[:, 0, 0]
 
 
+def _ranked(every: Floats, best: Ints, stop: Ints) -> Ints:
+    """[V, S, P, R] the best actions, best first, -1 where there are no more.
+
+    Args:
+        every: [V, S, P, C + 1] the worth of each call, and of stopping; -inf: not possible.
+        best: [V, S, P] the action planned, which is first whatever rounding says.
+        stop: [V, S, P] how to stop.
+    """
+    c = every.shape[-1] - 1
+    first = np.minimum(best, c)[..., None]
+    every = every.copy()
+    np.put_along_axis(every, first, np.inf, axis=-1)
+    order = np.argsort(-every, axis=-1, kind="stable")[..., :RANKS]
+    there = np.take_along_axis(every, order, axis=-1) > -np.inf
+    return np.where(~there, -1, np.where(order == c, stop[..., None], order))
+
+
 @dataclass(frozen=True)
 class Band:
-    """Plans for some neighbouring trade-offs. `columns` [C] of the pool; `actions` by depth [V, S, P], the last [1, S, P]."""
+    """Plans for some neighbouring trade-offs. `columns` [C] of the pool; `actions` by depth [V, S, P, R], the last [1, S, P, 1]."""
 
     columns: Ints
     actions: tuple[NDArray[np.int8], ...]
@@ -131,7 +155,7 @@ class Band:
         return len(self.actions) - 1
 
     def act(self, obs: Observation, rows: Ints, which: Ints) -> tuple[Ints, Bools]:
-        """[n] the planned action of these rows, numbered as in an observation, and [n] whether the plan knows the situation.
+        """[n, RANKS] the best actions of these rows, numbered as in an observation, and [n] whether the plan knows the situation.
 
         Args:
             which: [n] place of each row's trade-off in the band.
@@ -144,12 +168,13 @@ class Band:
         sequence, pattern = np.zeros(n, dtype=np.int64), np.zeros(n, dtype=np.int64)
         keys, groups = np.full((n, self.deepest), -1), np.full((n, self.deepest), -1)
         known = steps <= self.deepest
-        out = np.zeros(n, dtype=np.int64)
+        out = np.full((n, RANKS), -1)
         for d in range(self.deepest + 1):
             here = np.flatnonzero(known & (steps == d))
             plans = self.actions[d]
             at = which[here] if len(plans) > 1 else 0
-            out[here] = plans[at, sequence[here], pattern[here]]
+            found = plans[at, sequence[here], pattern[here]]
+            out[here, : found.shape[1]] = found
             if d == self.deepest:
                 break
             going = known & (steps > d)
@@ -163,8 +188,8 @@ class Band:
             sequence = np.where(moving, following, sequence)
             pattern = np.where(moving, grown(d)[pattern, group.clip(-1, d) + 1], pattern)
             keys[:, d], groups[:, d] = new, group
-        asks = out < c
-        return np.where(asks, self.columns[out.clip(0, c - 1)], m + out - c), known
+        numbered = np.where(out < c, self.columns[out.clip(0, c - 1)], m + out - c)
+        return np.where(out < 0, -1, numbered), known
 
 
 @dataclass(frozen=True)
@@ -175,11 +200,14 @@ class Tree:
     bands: tuple[Band, ...]
 
     def act(self, obs: Observation) -> tuple[Ints, Bools]:
-        """[B] planned actions, and [B] whether the plans know the situation. A trade-off is rounded, in its logarithm."""
+        """[B, RANKS] planned actions, best first, -1: no more; and [B] whether the plans know the situation.
+
+        A trade-off is rounded, in its logarithm.
+        """
         logs = np.log(np.maximum(self.values, _SMALLEST))
         wanted = np.log(np.maximum(obs.value_usd, _SMALLEST))
         nearest = np.searchsorted((logs[1:] + logs[:-1]) / 2, wanted)
-        action, known = np.zeros(len(obs), dtype=np.int64), np.zeros(len(obs), dtype=bool)
+        action, known = np.full((len(obs), RANKS), -1), np.zeros(len(obs), dtype=bool)
         for b, band in enumerate(self.bands):
             rows = np.flatnonzero(nearest // BAND == b)
             if len(rows):
@@ -216,8 +244,34 @@ def grow(classes: Classes, lists: Lists, deepest: int, of: int) -> Tree:
     bands: list[Band] = []
     for at in range(0, len(values), BAND):
         mine = values[at : at + BAND]
-        columns = candidates(lists, len(classes.right), mine, of)
-        members = sequences(len(columns), min(deepest, len(columns)))
-        actions, _ = plan(situations(classes.take(columns), members), members, mine)
-        bands.append(Band(columns, tuple(a.astype(np.int8) for a in actions)))
+        bands.append(_band(classes, candidates(lists, len(classes.right), mine, of), mine, deepest))
     return Tree(values, tuple(bands))
+
+
+def widened(tree: Tree, classes: Classes, column: int, deepest: int) -> Tree:
+    """Plan again, with one more candidate model in every band.
+
+    Args:
+        classes: Over the pool with that model.
+        column: Its place there.
+        deepest: As in `grow`.
+
+    Raises:
+        RoutewrightError: A band has 12 models already.
+    """
+    bands: list[Band] = []
+    for b, band in enumerate(tree.bands):
+        if len(band.columns) >= MOST_COLUMNS:
+            raise RoutewrightError(
+                f"The plans weigh {len(band.columns)} models already, {MOST_COLUMNS} are the most. Fit the policy on outcomes of "
+                "the whole pool, which chooses among all of them."
+            )
+        mine = tree.values[b * BAND : (b + 1) * BAND]
+        bands.append(_band(classes, np.append(band.columns, column), mine, deepest))
+    return Tree(tree.values, tuple(bands))
+
+
+def _band(classes: Classes, columns: Ints, values: Floats, deepest: int) -> Band:
+    members = sequences(len(columns), min(deepest, len(columns)))
+    actions, _ = plan(situations(classes.take(columns), members), members, values)
+    return Band(columns, tuple(a.astype(np.int8) for a in actions))

@@ -11,7 +11,7 @@ by vote.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -123,6 +123,17 @@ def observe(facts: Facts) -> Observation:
         facts.steps,
         np.concatenate([may_call, may_answer[:, None], may_answer[:, None]], axis=1),
     )
+
+
+def among(obs: Observation, models: int) -> Observation:
+    """What a policy sees that knows only the first so many models; answers keep their meaning, `steps` counts all calls."""
+    m = len(obs.models)
+    if models == m:
+        return obs
+    per_model = ("called", "failed", "order", "key", "agree", "tokens_out", "cost_usd", "worst_usd")
+    cut = {name: getattr(obs, name)[:, :models] for name in per_model}
+    mask = np.concatenate([obs.mask[:, :models], obs.mask[:, m:]], axis=1)
+    return replace(obs, models=obs.models[:models], mask=mask, **cut)
 
 
 def key_of(query: Query, reply: Reply) -> str | None:

@@ -15,6 +15,7 @@ POLICIES: Table[type[Policy]] = Table(
         "single": "routewright.policies.single:Single",
         "cascade": "routewright.policies.cascade:Cascade",
         "hops": "routewright.policies.hops:Hops",
+        "relay": "routewright.policies.relay:Relay",
         "vote": "routewright.policies.vote:Vote",
         "mixture": "routewright.policies.mixture:Mixture",
         "decompose": "routewright.policies.decompose:Decompose",

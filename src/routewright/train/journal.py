@@ -129,6 +129,7 @@ def collapse(ended: Sequence[Ended]) -> Record:
     return {
         "return": float(np.concatenate([e.gain for e in ended]).mean()),
         "calls": float(np.concatenate([e.calls for e in ended]).mean()),
+        "decisions": float(sum((e.calls + 1).sum() for e in ended)),
         "call_entropy_bits": float(-(some * np.log2(some)).sum()),
         "largest_share": float(share.max()),
         "collapsed": bool(share.max() > 0.95),

@@ -107,7 +107,7 @@ class _Learner:
             torch.nn.Parameter(torch.zeros(1, dtype=torch.float32)),
         ]
         self.optimiser = torch.optim.Adam(
-            [{"params": self.parts, "lr": settings.rate}, {"params": self.critic, "lr": 10 * settings.rate}]
+            [{"params": self.parts, "lr": settings.rate}, {"params": self.critic, "lr": 5 * settings.rate}]
         )
 
     def head(self) -> Head:

@@ -38,12 +38,15 @@ class Ground:
     deepest: int
     reference_usd: float
     exactly: bool = False
+    without: str = ""
+    usual: Floats | None = None
 
     def see(self, obs: Observation) -> Seen:
         guided = np.full(len(obs), -1)
         if self.guide is not None:
             guided, _ = self.guide.act(obs, None, np.random.default_rng(0))
-        return look(self.classes, self.columns, obs, guided, self.deepest, self.reference_usd, self.exactly)
+        given = self.classes, self.columns, obs, guided, self.deepest, self.reference_usd
+        return look(*given, self.exactly, self.without, self.usual)
 
     def action(self, chosen: Ints) -> Ints:
         """Actions of a head as an observation numbers them."""
