@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -9,6 +11,7 @@ from routewright.errors import RoutewrightError
 from routewright.outcomes import Outcomes
 from routewright.profiles.abilities import fit_abilities
 from routewright.profiles.newcomer import Newcomer, calibrate, card_usd, forecast, pool_gain, trade_offs
+from routewright.types import ModelCard
 from tests.profiles.worlds import made, without
 
 WHOLE = made()
@@ -58,8 +61,6 @@ def test_calibration_says_what_leaving_models_out_shows() -> None:
     assert trust.dimensions == 1  # what the world was made with
     noise = made(loads=0.0)
     coin = np.random.default_rng(0).random(noise.quality.shape) < 0.5
-    from dataclasses import replace
-
     flat = calibrate(replace(noise, quality=coin.astype(float)), 30)
     assert flat.error > 0.24  # a coin can not be foretold, and it is not claimed
 
@@ -111,10 +112,9 @@ def test_the_break_even_price_is_where_the_gain_ends() -> None:
 
 
 def test_prices_need_token_counts() -> None:
-    assert card_usd(1.0, 2.0, WHOLE) is None
-    from dataclasses import replace
-
+    card = ModelCard("new", 1.0, 2.0)
+    assert card_usd(card, WHOLE) is None
     counted = replace(
         WHOLE, tokens_in=np.full(WHOLE.quality.shape, 100.0), tokens_out=np.full(WHOLE.quality.shape, 50.0)
     )
-    assert card_usd(1.0, 2.0, counted) == pytest.approx(200e-6)
+    assert card_usd(card, counted) == pytest.approx(200e-6)

@@ -63,6 +63,7 @@ def onboard(
     from routewright.profiles.design import Design
     from routewright.profiles.newcomer import calibrate, card_usd, forecast, trade_offs
     from routewright.profiles.recorded import read_tables
+    from routewright.types import ModelCard
 
     if design not in get_args(Design):
         raise UnknownName("design", design, get_args(Design))
@@ -83,7 +84,8 @@ def onboard(
         "budget_usd": budget_usd,
     }
     settings = parse(Settings, given, "the command line")
-    card = card_usd(entries[model].usd_per_mtok_in, entries[model].usd_per_mtok_out, known)
+    entry = entries[model]
+    card = card_usd(ModelCard(model, entry.usd_per_mtok_in, entry.usd_per_mtok_out), known)
     if card is None and not probes and not len(recorded):
         raise ConfigError(
             f"{known.name} has no token counts, so prices do not say what a call of {model} costs, and nothing was asked. "

@@ -28,9 +28,10 @@ import numpy as np
 
 from routewright.errors import RoutewrightError
 from routewright.outcomes.arrays import Outcomes
+from routewright.outcomes.prices import call_usd
 from routewright.profiles.abilities import Abilities, Belief, fit_abilities, prior, update
 from routewright.scorers.linear import decompose, ridge
-from routewright.types import Floats, Ints, Vectors
+from routewright.types import Floats, Ints, ModelCard, Vectors
 
 DIMENSIONS = (1, 2, 4)  # tried by `calibrate`
 PARTS = 5  # into which the known models are dealt for it
@@ -235,12 +236,10 @@ def _last(gains: Floats) -> float:
     return float(_FACTORS[good[-1]]) if len(good) else 0.0
 
 
-def card_usd(usd_per_mtok_in: float, usd_per_mtok_out: float, known: Outcomes) -> float | None:
-    """What a call costs by its prices at the known models' mean tokens, USD; None where the table has no token counts."""
-    counts = [tokens[np.isfinite(tokens)] for tokens in (known.tokens_in, known.tokens_out)]
-    if not all(len(c) for c in counts):
-        return None
-    return (float(counts[0].mean()) * usd_per_mtok_in + float(counts[1].mean()) * usd_per_mtok_out) / 1e6
+def card_usd(card: ModelCard, known: Outcomes) -> float | None:
+    """What a call costs by the card at the known models' mean tokens, USD; None where the table has no token counts."""
+    counted = all(np.isfinite(tokens).any() for tokens in (known.tokens_in, known.tokens_out))
+    return call_usd(card, known) if counted else None
 
 
 def trade_offs(known: Outcomes) -> list[float]:
