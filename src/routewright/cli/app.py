@@ -13,7 +13,9 @@ from routewright.cli.export import export
 from routewright.cli.import_ import import_table
 from routewright.cli.inspect import inspect
 from routewright.cli.lab import lab
+from routewright.cli.onboard import onboard
 from routewright.cli.policies import policies
+from routewright.cli.profile import profile
 from routewright.cli.route import route
 from routewright.cli.routes import routes
 from routewright.cli.serve import serve
@@ -29,11 +31,13 @@ app = typer.Typer(
 app.command("import")(import_table)
 app.command()(collect)
 app.command()(inspect)
+app.command()(profile)
 app.command()(evaluate)
 app.command()(train)
 app.command("add-model")(add_model)
 app.command()(route)
 app.command()(ask)
+app.command()(onboard)
 app.command()(serve)
 app.command()(export)
 app.command()(policies)
