@@ -188,7 +188,7 @@ def test_links_lead_somewhere() -> None:
 
 
 def test_every_record_is_listed() -> None:
-    listed = re.findall(r"\]\((\d{4}-[a-z-]+\.md)\)", page("adr/README.md"))
+    listed = re.findall(r"\]\((\d{4}-[a-z0-9-]+\.md)\)", page("adr/README.md"))
     assert listed == sorted(p.name for p in (DOCS / "adr").glob("0*.md"))
     for name in listed:
         text = page(f"adr/{name}")
