@@ -1,12 +1,13 @@
 """Let every model of a table join as if it were new, and keep what came of it: one JSON Lines file a table.
 
-    python recipes/onboard/measure.py ../shared/data/math_l5.parquet --out out/onboard [--seeds 5]
+    python recipes/onboard/measure.py ../shared/data/math_l5.parquet --out out/onboard [--seeds 5] [--known 8]
 
 A seed deals the queries into two halves by text and task. The first half is the table: all other models have answered it,
 the new one is probed on seven tenths of it, and its forecasts are judged on the other three tenths, the same for every
 way of probing (what a design leaves unasked is no fair test: it asks what is hardest to foresee). The second half is what comes later: routers fitted on the first half,
 with the new model's column as recorded, as forecast, or left out, choose there and are paid by what was recorded. The
-pool is three, or seven, of the other models, drawn by the seed, and the new one.
+pool is three, or seven, of the other models, drawn by the seed, and the new one. With `--known` only so many of the others have
+answered anything, drawn anew for each new model.
 
 Interrupted, the same command goes on after the last seed it finished.
 """
@@ -103,7 +104,7 @@ class World:
         return float((self.later.quality[at, chosen] - self.later.cost_usd[at, chosen] / value).mean())
 
 
-def one_seed(whole: Outcomes, cards: dict[str, tuple[float, float]], seed: int) -> list[dict[str, Any]]:
+def one_seed(whole: Outcomes, cards: dict[str, tuple[float, float]], seed: int, few: int = 0) -> list[dict[str, Any]]:
     """Every model as the new one."""
     fold = folds(whole.groups, whole.strata, 2, seed)
     table, later = whole.take(np.flatnonzero(fold == 0)), whole.take(np.flatnonzero(fold == 1))
@@ -120,6 +121,8 @@ def one_seed(whole: Outcomes, cards: dict[str, tuple[float, float]], seed: int) 
     rows = []
     for m, name in enumerate(table.models):
         others = [i for i in range(len(table.models)) if i != m]
+        if few:
+            others = sorted(int(i) for i in rng.choice(others, few, replace=False))
         known = table.with_models([table.models[i] for i in others])
         truth, cost = table.quality[:, m], table.cost_usd[:, m]
         price = cards.get(name)
@@ -198,6 +201,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("out/onboard"))
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--models", type=int, default=0, help="only the first so many, to try it")
+    parser.add_argument("--known", type=int, default=0, help="how many other models have answered; 0: all")
     given = parser.parse_args()
     whole = load(given.table)
     if given.models:
@@ -209,7 +213,7 @@ def main() -> None:
         if out.exists():
             continue
         began = time.process_time()
-        rows = one_seed(whole, cards, seed)
+        rows = one_seed(whole, cards, seed, given.known)
         beside = out.with_suffix(".part")
         beside.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
         beside.rename(out)

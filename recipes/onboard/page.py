@@ -2,6 +2,8 @@
 
     python recipes/onboard/page.py out/onboard > recipes/onboard/results.md
 
+A second folder may hold the same with few known models (`measure.py --known 8`); it gets a section at the end.
+
 Intervals are 95%, from 1,000 draws of models and seeds (a model's seeds share its answers, so models are drawn whole, then
 seeds); differences are paired on the draws. Forecasts of a mean are called covered where the truth lies in the interval,
 scaled by the other models of the same table, design and number of probes.
@@ -229,14 +231,44 @@ def calibration(cells: dict[str, Cells]) -> None:
     table(["table", *map(str, PROBES)], rows)
 
 
-def main() -> None:
-    """The page."""
-    folder = Path(sys.argv[1])
+def few(cells: dict[str, Cells]) -> None:
+    """The same where hardly any model is known."""
+    print("## Where only eight models are known\n")
+    print("Eight of the others, drawn anew for each new model and seed, have answered; pools of three of them.\n")
+    print("Squared error of a query's score, x 100:\n")
+    rows = []
+    for name, c in cells.items():
+        for way in ("adaptive", "random", *PLAIN):
+            values = [c.of(way, n, lambda r: r["brier"]) for n in PROBES]
+            rows.append([name, way, *("" if v is None else f"{100 * v.mean():.2f}" for v in values)])
+    table(["table", "probes", *map(str, PROBES)], rows)
+    print("Adaptive - others' mean, shifted, paired:\n")
+    rows = []
+    for name, c in cells.items():
+        row = [name]
+        for n in PROBES[1:]:
+            x, y = c.of("adaptive", n, lambda r: r["brier"]), c.of(PLAIN[0], n, lambda r: r["brier"])
+            assert x is not None
+            assert y is not None
+            row.append(c.interval(x - y, 100, 2))
+        rows.append(row)
+    table(["table", *map(str, PROBES[1:])], rows)
+    pooled(cells, 0)
+
+
+def cells_of(folder: Path) -> dict[str, Cells]:
+    """What `measure.py` kept in a folder, by table."""
     cells = {}
     for name in TABLES:
         rows = [json.loads(line) for path in sorted(folder.glob(f"{name}.*.jsonl")) for line in path.open()]
         if rows:
             cells[name] = Cells(rows)
+    return cells
+
+
+def main() -> None:
+    """The page."""
+    cells = cells_of(Path(sys.argv[1]))
     commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True).stdout.strip()
     print("# A new model joins: measured\n")
     told = "; ".join(f"{name} {len(c.models)} models, {len(c.seeds)} seeds" for name, c in cells.items())
@@ -247,6 +279,8 @@ def main() -> None:
     errors(cells)
     gains(cells)
     calibration(cells)
+    if len(sys.argv) > 2:
+        few(cells_of(Path(sys.argv[2])))
 
 
 if __name__ == "__main__":

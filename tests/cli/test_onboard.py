@@ -11,6 +11,7 @@ import polars as pl
 import pytest
 from tests.collect.world import Scripted, install
 
+from routewright.errors import ProviderError
 from routewright.outcomes import load
 from routewright.outcomes.schema import COLUMNS
 from routewright.outcomes.table import write
@@ -141,6 +142,30 @@ def test_an_interrupted_run_goes_on(onboard: Callable[..., Any], monkeypatch: py
     assert ran.code == 0, ran.err
     assert pl.read_parquet("new.parquet").height == 20
     assert asked.calls["new"] <= 10  # the first batch stands in its journal
+
+
+def test_an_endpoint_that_fails_is_no_bad_model(onboard: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    install(monkeypatch, Scripted(lambda ask, nth: ProviderError("it broke", "server", retryable=False)))
+    ran = onboard("--probes", "3")
+    assert ran.code == 2
+    assert "it broke" in ran.err
+    assert not Path("new.parquet").exists()
+    install(monkeypatch, Scripted())
+    ran = onboard("--probes", "3")
+    assert ran.code == 0, ran.err
+    assert set(pl.read_parquet("new.parquet")["score"]) == {1.0}
+
+
+def test_single_failures_score_nothing_and_are_told(
+    onboard: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def some(ask: Ask, nth: int) -> Any:
+        return ProviderError("it broke", "server", retryable=False) if nth % 7 == 3 else None
+
+    install(monkeypatch, Scripted(some))
+    ran = onboard("--probes", "20")
+    assert ran.code == 0, ran.err
+    assert "calls failed and score 0" in ran.out
 
 
 def test_recorded_answers_count_and_are_not_asked_again(

@@ -211,6 +211,9 @@ class _Work:
         self.folder.mkdir(parents=True, exist_ok=True)
         path = self.folder / f"{len(self.spent):04d}.sqlite"
         with Journal.open(path, plan.facts()) as journal:
+            rows_there, failures = journal.counts()
+            if rows_there == failures:
+                journal.forget_failed()  # an endpoint that was down says nothing about its model
             prepare(plan, journal)
             ended = None
             with suppress(KeyboardInterrupt, asyncio.CancelledError):
@@ -220,6 +223,11 @@ class _Work:
                 raise KeyboardInterrupt
             schema = {name: column.dtype for name, column in COLUMNS.items()}
             frame = pl.concat([pl.DataFrame(schema=schema), *frames(plan, journal)])
+        if frame.height and ended.progress.failed == frame.height:
+            raise RoutewrightError(
+                f"All {frame.height} calls of a batch failed, first: {frame['metric'][0].partition('failed: ')[2].rstrip('.')}. That says "
+                "nothing about the model, so nothing is forecast. Mend its endpoint, then run the same command again; they are asked anew."
+            )
         self.spent.append(ended.progress.spent_usd)
         self.frames.append(frame)
         why = " ".join(ended.missing)
