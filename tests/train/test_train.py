@@ -161,9 +161,9 @@ def test_no_action_is_rarer_than_the_floor() -> None:
 
 
 def test_ppo_says_what_it_needs(monkeypatch: pytest.MonkeyPatch) -> None:
-    from routewright.train import ppo
+    from routewright.train import tensors
 
-    monkeypatch.setattr(ppo, "torch", None)
+    monkeypatch.setattr(tensors, "torch", None)
     with pytest.raises(MissingExtra, match="torch"):
         Hops(Hops.Config(trainer="ppo", training=SMALL)).fit(drawn(100))
 

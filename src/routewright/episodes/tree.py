@@ -217,12 +217,12 @@ class TreeBatch:
         mask[~mask.any(axis=1), ROLES * m + LAST] = True
         return mask
 
-    def step(self, actions: Ints) -> None:
-        """Carry out the actions of episodes that are not done; others are ignored."""
+    def step(self, actions: Ints, mask: Bools | None = None) -> None:
+        """Carry out the actions of episodes that are not done; others are ignored. `mask`: if it is known already."""
         s, m = self.situation, len(self.tree.models)
         rows = np.flatnonzero(~self.done)
         actions = np.asarray(actions)[rows]
-        if not self.mask()[rows, actions].all():
+        if not (self.mask() if mask is None else mask)[rows, actions].all():
             raise EpisodeError("An action is not allowed here, or was never recorded. This is a defect of the policy.")
         stop = actions >= ROLES * m
         ending = rows[stop]

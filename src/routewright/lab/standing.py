@@ -95,7 +95,7 @@ class StepByStep(Policy):
         last = state.steps[-1].reply if state.steps else None
         if last is not None and (answer_of(last.text) or len(state.steps) >= MOST_NOTES):
             return Answer("last")
-        return Call(self.model, context="transcript", role="step", sample=len(state.steps))
+        return Call(self.model, context="transcript", role="step")
 
 
 @dataclass(frozen=True, slots=True)

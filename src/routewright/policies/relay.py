@@ -20,15 +20,17 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from routewright import config
+from routewright.config import parse
 from routewright.encoders.base import Arrays, Meta
 from routewright.errors import RoutewrightError
 from routewright.policies.base import Policy, Wish
 from routewright.policies.relay_look import ALONE, LAST, ON, ROLES, VERIFY, Rules, Shown, dense, situation_of
 from routewright.policies.relay_net import Net, Rows, Texts
 from routewright.policies.relay_text import features
+from routewright.policies.relay_training import Training
 from routewright.types import Answer, Call, Decision, Floats, State
 
 Role = Literal["answer", "step", "verify"]
@@ -54,6 +56,16 @@ class Relay(Policy):
         hidden: int = Field(24, ge=2, le=512, description="hidden units")
         training: dict[str, Any] = Field({}, description="settings of the trainers")
         work: str = Field("", description="folder for checkpoints, history and learning curves; empty: none is kept")
+
+        @property
+        def settings(self) -> Training:
+            """`training`, read."""
+            return parse(Training, self.training, "relay.training")
+
+        @model_validator(mode="after")
+        def _readable(self) -> Any:
+            assert self.settings
+            return self
 
     def __init__(self, config: Any = None, seed: int = 0) -> None:
         super().__init__(config, seed)

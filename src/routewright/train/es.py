@@ -10,16 +10,19 @@ head so.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
 
 import numpy as np
 
 from routewright.errors import MissingExtra
 from routewright.policies.hops_head import Head
 from routewright.policies.hops_training import Evolution
-from routewright.train.journal import Journal, Watch, collapse
-from routewright.train.rollout import Ended, Ground, draw_values, greedy, roll
+from routewright.train.journal import Journal, Watch, Watched, collapse, trades
+from routewright.train.rollout import Ended, Ground, draw_values, greedy, measure, roll
+from routewright.types import Floats
+
+W = TypeVar("W", bound=Watched)
 
 
 def train_es(
@@ -27,7 +30,42 @@ def train_es(
 ) -> Head:
     """A head evolved from `head` on some grounds, or `head` itself.
 
+    Raises:
+        MissingExtra: cmaes is not installed.
+    """
+    low, high = settings.range_usd(watched.reference_usd)
+    n = max(1, settings.episodes // len(grounds))
+
+    def drawn(rng: np.random.Generator) -> list[Any]:
+        return [(rng.integers(len(g.world.outcomes), size=n), draw_values(rng, n, low, high)) for g in grounds]
+
+    def play(one: Head, draws: list[Any]) -> list[Ended]:
+        return [roll(g, rows, v, greedy(one), keep=False)[1] for g, (rows, v) in zip(grounds, draws, strict=True)]
+
+    watch = Watch(head, lambda one: measure([watched], one, trades(low, high))[0].mean(axis=0))
+    return evolve(head.flat(), settings.sigma, head.like, drawn, play, settings, watch, journal, seed)
+
+
+def evolve(
+    mean: Floats,
+    sigma: float,
+    made: Callable[[Floats], W],
+    drawn: Callable[[np.random.Generator], Any],
+    play: Callable[[W, Any], Sequence[Ended]],
+    settings: Evolution,
+    watch: Watch[W],
+    journal: Journal,
+    seed: int,
+) -> W:
+    """The best candidate that a watch met, or its start.
+
     What is looked at on queries held back is the mean of a generation's better half.
+
+    Args:
+        mean, sigma: Where the search begins, and how far it steps at first.
+        made: A candidate from a flat vector.
+        drawn: What all candidates of a generation are judged on.
+        play: Episodes of a candidate on that.
 
     Raises:
         MissingExtra: cmaes is not installed.
@@ -36,9 +74,7 @@ def train_es(
         from cmaes import SepCMA
     except ImportError as error:
         raise MissingExtra("Training by evolution", "cmaes", "train") from error
-    low, high = settings.range_usd(watched.reference_usd)
-    watch = Watch(head, watched, low, high)
-    search = SepCMA(mean=head.flat(), sigma=settings.sigma, seed=seed, population_size=settings.population)
+    search = SepCMA(mean=mean, sigma=sigma, seed=seed, population_size=settings.population)
     told: list[list[float]] = []
     at = journal.resume()
     if at is not None:  # the search draws the same again, and is told the same
@@ -47,17 +83,12 @@ def train_es(
             search.tell([(search.ask(), value) for value in values])
         watch.restore(at.arrays)
     for generation in range(len(told), settings.generations):
-        rng = np.random.default_rng((seed, generation))
-        n = max(1, settings.episodes // len(grounds))
-        draws = [(rng.integers(len(g.world.outcomes), size=n), draw_values(rng, n, low, high)) for g in grounds]
+        given = drawn(np.random.default_rng((seed, generation)))
         judged: list[tuple[Any, float]] = []
         ended: list[Ended] = []
         for _ in range(search.population_size):
             flat = search.ask()
-            mine = [
-                roll(g, rows, values, greedy(head.like(flat)), keep=False)[1]
-                for g, (rows, values) in zip(grounds, draws, strict=True)
-            ]
+            mine = play(made(flat), given)
             ended += mine
             judged.append((flat, -float(np.concatenate([e.gain for e in mine]).mean())))
         told.append([value for _, value in judged])
@@ -65,6 +96,6 @@ def train_es(
         best = sorted(judged, key=lambda one: one[1])[: settings.population // 2]
         record: dict[str, Any] = {"update": generation + 1, "best": -best[0][1], **collapse(ended)}
         if (generation + 1) % settings.watch_every == 0 or generation + 1 == settings.generations:
-            record |= watch.look(head.like(np.mean([flat for flat, _ in best], axis=0)))
+            record |= watch.look(made(np.mean([flat for flat, _ in best], axis=0)))
         journal.write(record, {"es.told": np.array(told), **watch.arrays()})
     return watch.verdict(journal)

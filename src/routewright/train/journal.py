@@ -12,15 +12,14 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, Protocol, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from routewright.outcomes.table import beside
-from routewright.policies.hops_head import Head
 from routewright.train.plot import curve
-from routewright.train.rollout import Ended, Ground, measure
+from routewright.train.rollout import Ended
 from routewright.types import Floats
 
 Record = dict[str, Any]
@@ -86,39 +85,54 @@ class Journal:
                 temporary.write_text(curve(self.history, verdict), encoding="utf-8")
 
 
-class Watch:
-    """Looks at a ground nobody learns from, and keeps the best head met there."""
+class Watched(Protocol):
+    """What is trained: it goes into arrays, and comes back from them."""
 
-    def __init__(self, start: Head, ground: Ground, low: float, high: float) -> None:
-        self.start, self.ground = start, ground
-        self.values: Floats = np.geomspace(low, high, _SEEN)
-        self.base = measure([ground], start, self.values)[0].mean(axis=0)  # [Q] over trade-offs
-        self.best, self.gained, self.error, self.at = start, 0.0, 0.0, 0
-        self.looks = 0
+    def arrays(self) -> Mapping[str, NDArray[Any]]: ...
 
-    def look(self, head: Head) -> Record:
+    @classmethod
+    def of(cls, arrays: Mapping[str, NDArray[Any]]) -> Self: ...
+
+
+W = TypeVar("W", bound=Watched)
+
+
+def trades(low: float, high: float) -> Floats:
+    """The trade-offs that a watch looks at."""
+    return np.asarray(np.geomspace(low, high, _SEEN))
+
+
+class Watch(Generic[W]):
+    """Looks at queries nobody learns from, and keeps the best met there.
+
+    `judged` gives [Q] the return of a candidate on each of them, mean over trade-offs.
+    """
+
+    def __init__(self, start: W, judged: Callable[[W], Floats]) -> None:
+        self.start, self.judged = start, judged
+        self.base = judged(start)
+        self.best, self.gained, self.error = start, 0.0, 0.0
+
+    def look(self, candidate: W) -> Record:
         """Paired difference to the start: mean and standard error over queries, units of return."""
-        difference = measure([self.ground], head, self.values)[0].mean(axis=0) - self.base
+        difference = self.judged(candidate) - self.base
         mean, error = float(difference.mean()), float(difference.std() / np.sqrt(len(difference)))
-        self.looks += 1
         if mean > self.gained:
-            self.best, self.gained, self.error, self.at = head, mean, error, self.looks
+            self.best, self.gained, self.error = candidate, mean, error
         return {"held_out": float(self.base.mean()) + mean, "held_out_gain": mean, "held_out_error": error}
 
-    def verdict(self, journal: Journal) -> Head:
-        """The best head, or the start where none beat it by more than its standard error."""
+    def verdict(self, journal: Journal) -> W:
+        """The best, or the start where none beat it by more than its standard error; the curve is drawn."""
         kept = self.gained > self.error
         journal.close({"kept": kept, "gain": self.gained, "error": self.error, "start": float(self.base.mean())})
         return self.best if kept else self.start
 
     def arrays(self) -> dict[str, NDArray[Any]]:
-        told = np.array([self.gained, self.error, self.at, self.looks], dtype=np.float64)
-        return {"watch.head": self.best.flat(), "watch.told": told}
+        return {**self.best.arrays(), "watch.told": np.array([self.gained, self.error])}
 
     def restore(self, arrays: Arrays) -> None:
-        self.best = self.start.like(arrays["watch.head"])
-        self.gained, self.error = (float(v) for v in arrays["watch.told"][:2])
-        self.at, self.looks = (int(v) for v in arrays["watch.told"][2:])
+        self.best = type(self.start).of(arrays)
+        self.gained, self.error = (float(v) for v in arrays["watch.told"])
 
 
 def collapse(ended: Sequence[Ended]) -> Record:

@@ -22,17 +22,19 @@ from typing import Any
 
 import numpy as np
 
-from routewright.errors import MissingExtra
-from routewright.policies.hops_head import FACTS, Head, Seen
+from routewright.policies.hops_head import FACTS, Head
 from routewright.policies.hops_training import PPO
-from routewright.train.journal import Journal, Watch, collapse
-from routewright.train.rollout import Ground, Steps, draw_values, roll
+from routewright.train.journal import Journal, Watch, collapse, trades
+from routewright.train.rollout import Choose, Ground, Steps, draw, draw_values, measure, roll
+from routewright.train.tensors import Critic, arrays_of, clipped, descend, floats, mixture, one_thread, put_back
 from routewright.types import Floats, Ints
 
 try:
     import torch
 except ImportError:  # said when one trains
     torch = None
+
+CRITIC = 5.0  # the critic's step size, of the head's
 
 
 def train_ppo(
@@ -43,19 +45,13 @@ def train_ppo(
     Raises:
         MissingExtra: torch is not installed.
     """
-    if torch is None:
-        raise MissingExtra("Training by PPO", "torch", "train")
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)  # these networks are small: threads would only wait for each other
-    try:
+    with one_thread("Training by PPO"):
         return _train(head, grounds, watched, settings, journal, seed)
-    finally:
-        torch.set_num_threads(before)
 
 
 def _train(head: Head, grounds: Sequence[Ground], watched: Ground, settings: PPO, journal: Journal, seed: int) -> Head:
     low, high = settings.range_usd(watched.reference_usd)
-    watch = Watch(head, watched, low, high)
+    watch = Watch(head, lambda one: measure([watched], one, trades(low, high))[0].mean(axis=0))
     learner = _Learner(head, settings, seed)
     at = journal.resume()
     if at is not None:
@@ -78,44 +74,29 @@ def _train(head: Head, grounds: Sequence[Ground], watched: Ground, settings: PPO
     return watch.verdict(journal)
 
 
-def _draw(head: Head, explore: float, rng: np.random.Generator) -> Any:
+def _draw(policy: Head, explore: float, rng: np.random.Generator) -> Choose:
     """Draw from the mixture; the logarithm of its probability is kept."""
-
-    def choose(seen: Seen) -> tuple[Ints, Floats]:
-        scores = np.where(seen.mask, head.scores(seen.x), -np.inf)
-        raw = np.exp(scores - scores.max(axis=1, keepdims=True))
-        p = (1 - explore) * raw / raw.sum(axis=1, keepdims=True)
-        p += explore * seen.mask / seen.mask.sum(axis=1, keepdims=True)
-        drawn = (p.cumsum(axis=1) > rng.random(len(p))[:, None] * p.sum(axis=1, keepdims=True)).argmax(axis=1)
-        return drawn, np.log(p[np.arange(len(p)), drawn])
-
-    return choose
+    return lambda seen: draw(policy.scores(seen.x), seen.mask, explore, rng)
 
 
 class _Learner:
     """The head and the critic as tensors, with Adam's state; everything can be taken out as arrays and put back."""
 
     def __init__(self, head: Head, settings: PPO, seed: int) -> None:
-        generator = torch.Generator().manual_seed(seed)
-        self.settings, self._like = settings, head
-        self.parts = [torch.tensor(p, dtype=torch.float32, requires_grad=True) for p in _parts(head)]
-        hidden = settings.critic
-        self.critic = [
-            torch.nn.Parameter(0.3 * torch.randn(FACTS, hidden, generator=generator, dtype=torch.float32)),
-            torch.nn.Parameter(torch.zeros(hidden, dtype=torch.float32)),
-            torch.nn.Parameter(torch.zeros(hidden, dtype=torch.float32)),
-            torch.nn.Parameter(torch.zeros(1, dtype=torch.float32)),
-        ]
+        self.settings = settings
+        names = ("linear", "inner", "bias", "outer")
+        self.parts = {name: torch.nn.Parameter(floats(getattr(head, name))[0]) for name in names}
+        self.critic = Critic(FACTS, settings.critic, seed)
+        self.all = {**self.parts, **self.critic.parts}
         self.optimiser = torch.optim.Adam(
-            [{"params": self.parts, "lr": settings.rate}, {"params": self.critic, "lr": 5 * settings.rate}]
+            [
+                {"params": list(self.parts.values()), "lr": settings.rate},
+                {"params": list(self.critic.parts.values()), "lr": CRITIC * settings.rate},
+            ]
         )
 
     def head(self) -> Head:
-        return Head(*(p.detach().numpy().astype(np.float64) for p in self.parts))
-
-    def worth(self, facts: Any) -> Any:
-        inner, bias, outer, level = self.critic
-        return torch.tanh(facts @ inner + bias) @ outer + level
+        return Head(**{name: p.detach().numpy().astype(np.float64) for name, p in self.parts.items()})
 
     def update(self, rolled: Sequence[Steps], rng: np.random.Generator) -> float:
         """Several passes over one batch of decisions; the mean entropy of the last pass, in nats."""
@@ -128,58 +109,38 @@ class _Learner:
             np.concatenate([getattr(steps, name) for steps in rolled])
             for name in ("x", "facts", "mask", "action", "log_p", "reward")
         )
-        facts_t = torch.from_numpy(facts.astype(np.float32))
+        (facts_t,) = floats(facts)
         with torch.no_grad():
-            value = self.worth(facts_t).numpy().astype(np.float64)
+            value = self.critic(facts_t).numpy().astype(np.float64)
         advantage, aim = advantages(reward, value, np.concatenate(after), s.gae)
-        advantage = (advantage - advantage.mean()) / (advantage.std() + 1e-8)
         mask_t, action_t = torch.from_numpy(mask), torch.from_numpy(action)
-        x_t, old, advantage_t, aim_t = (torch.from_numpy(a.astype(np.float32)) for a in (x, log_p, advantage, aim))
+        x_t, old, gain, aim_t = floats(x, log_p, standardised(advantage), aim)
         entropies: list[float] = []
         for _ in range(s.passes):
             entropies = []
             for rows in np.array_split(rng.permutation(len(x)), max(1, len(x) // s.minibatch)):
                 at = torch.from_numpy(rows)
-                linear, inner, bias, outer = self.parts
+                linear, inner, bias, outer = self.parts.values()
                 mine = x_t[at]
                 scores = mine @ linear + torch.tanh(mine @ inner + bias) @ outer
-                p = torch.softmax(scores.masked_fill(~mask_t[at], -torch.inf), dim=1)
-                allowed = mask_t[at].float()
-                p = (1 - s.explore) * p + s.explore * allowed / allowed.sum(dim=1, keepdim=True)
-                taken = torch.log(p.gather(1, action_t[at][:, None])[:, 0])
-                ratio = torch.exp(taken - old[at])
-                gain = advantage_t[at]
-                actor = -torch.minimum(ratio * gain, ratio.clamp(1 - s.clip, 1 + s.clip) * gain).mean()
-                entropy = -(p * torch.log(p.clamp_min(1e-12))).sum(dim=1).mean()
-                critic = ((self.worth(facts_t[at]) - aim_t[at]) ** 2).mean()
-                loss = actor + 0.5 * critic - s.entropy * entropy
-                self.optimiser.zero_grad()
-                loss.backward()
-                torch.nn.utils.clip_grad_norm_([*self.parts, *self.critic], 0.5)
-                self.optimiser.step()
+                p = mixture(scores, mask_t[at], s.explore)
+                actor, entropy = clipped(p, action_t[at], old[at], gain[at], s.clip)
+                critic = ((self.critic(facts_t[at]) - aim_t[at]) ** 2).mean()
+                descend(self.optimiser, self.all, actor + 0.5 * critic - s.entropy * entropy)
                 entropies.append(float(entropy.detach()))
         return float(np.mean(entropies))
 
     def arrays(self) -> dict[str, np.ndarray]:
-        found = {}
-        for i, p in enumerate([*self.parts, *self.critic]):
-            found[f"learner.{i}"] = p.detach().numpy().copy()
-            for name, value in self.optimiser.state.get(p, {}).items():
-                found[f"learner.{i}.{name}"] = np.asarray(value.numpy().copy())
-        return found
+        return arrays_of(self.all, self.optimiser)
 
     def restore(self, arrays: dict[str, np.ndarray]) -> None:
-        for i, p in enumerate([*self.parts, *self.critic]):
-            with torch.no_grad():
-                p.copy_(torch.from_numpy(arrays[f"learner.{i}"]))
-            self.optimiser.state[p] = {
-                name: torch.from_numpy(np.array(arrays[f"learner.{i}.{name}"]))
-                for name in ("step", "exp_avg", "exp_avg_sq")
-            }
+        put_back(self.all, self.optimiser, arrays)
 
 
-def _parts(head: Head) -> tuple[Floats, ...]:
-    return head.linear, head.inner, head.bias, head.outer
+def standardised(advantage: Floats) -> Floats:
+    """Mean 0 and deviation 1 over a batch."""
+    out: Floats = (advantage - advantage.mean()) / (advantage.std() + 1e-8)
+    return out
 
 
 def advantages(reward: Floats, value: Floats, after: Ints, weight: float) -> tuple[Floats, Floats]:

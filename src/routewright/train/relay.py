@@ -16,17 +16,16 @@ from typing import Any
 
 import numpy as np
 
-from routewright.config import parse
 from routewright.episodes.tree import Tree
 from routewright.errors import RoutewrightError
 from routewright.outcomes.arrays import Outcomes
-from routewright.policies.hops_training import Evolution
+from routewright.outcomes.split import folds, group_ids
 from routewright.policies.relay import Relay
 from routewright.policies.relay_net import Net, Rows
 from routewright.policies.relay_rows import rows_of, skills_of
 from routewright.train.journal import Journal
-from routewright.train.relay_ppo import RelayPPO, train_es, train_ppo
-from routewright.train.relay_q import FittedQ, rows_for, train_q
+from routewright.train.relay_ppo import train_es, train_ppo
+from routewright.train.relay_q import train_q
 from routewright.train.relay_rollout import Ground
 
 PARTS = 5
@@ -56,10 +55,11 @@ def fit_relay(
     rows = pool_rows(tree, plain)
     alone = tree.alone_score.mean(axis=0)
     reference_usd = float(tree.alone_cost_usd.mean(axis=0)[int(alone.argmax())])
-    parts = rows_for(len(tree), PARTS, seed)
+    part = folds(
+        group_ids([q.text for q in tree.queries]), [f"{q.dataset}/{q.task}" for q in tree.queries], PARTS, seed
+    )
     learn, watched = (
-        Ground(tree, np.sort(queries), rows, policy.rules, reference_usd)
-        for queries in (np.concatenate(parts[1:]), parts[0])
+        Ground(tree, np.flatnonzero(mine), rows, policy.rules, reference_usd) for mine in (part != 0, part == 0)
     )
     net = start if start is not None else Net.start(config.hidden, rows.row.shape[1], seed)
     history: list[dict[str, Any]] = []
@@ -75,16 +75,13 @@ def fit_relay(
         begun = "" if start is None else f" {float(start.embed.sum())}"
         return Journal(work, f"{phase} {content}{begun}", told)
 
-    own = dict(config.training)
+    how = config.settings
     if not config.exactly and start is None:
-        net = train_q(net, learn, watched, parse(FittedQ, own.pop("q", {}), "relay.training.q"), journal("q"), seed)
+        net = train_q(net, learn, watched, how.q, journal("q"), seed)
     if config.trainer == "ppo" or config.exactly:
-        how = parse(RelayPPO, own.pop("ppo", {}), "relay.training.ppo")
-        net = train_ppo(net, learn, watched, how, journal("ppo"), seed)
+        net = train_ppo(net, learn, watched, how.ppo, journal("ppo"), seed)
     elif config.trainer == "es":
-        net = train_es(
-            net, learn, watched, parse(Evolution, own.pop("es", {}), "relay.training.es"), journal("es"), seed
-        )
+        net = train_es(net, learn, watched, how.es, journal("es"), seed)
     policy.take(net, rows, tree.models, reference_usd)
     return history
 

@@ -15,19 +15,17 @@ Reference: Ernst et al. 2005 and Riedmiller 2005 (fitted Q iteration). Differs: 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from pydantic import Field
 
 from routewright.episodes.tree import Tree
-from routewright.errors import MissingExtra
-from routewright.policies.hops_training import Ranged
 from routewright.policies.relay_look import ALONE, LAST, ON, ROLES, VERIFY, VOTE, Situation, dense
 from routewright.policies.relay_net import Net, Texts
-from routewright.train.journal import Journal
-from routewright.train.relay_rollout import Ended, Ground, measure
+from routewright.policies.relay_training import FittedQ
+from routewright.train.journal import Journal, trades
+from routewright.train.relay_rollout import Ground, block, measure
+from routewright.train.tensors import arrays_of, floats, one_thread, put_back
 from routewright.types import Bools, Floats, Ints
 
 try:
@@ -35,27 +33,13 @@ try:
 except ImportError:  # said when one trains
     torch = None
 
-_TRADES = 8  # trade-offs looked at
 _EXTRA = 0.25  # of situations with an answer given alone, or a verifier's, beside the chain
-
-
-class FittedQ(Ranged):
-    """Settings of fitted Q iteration."""
-
-    rounds: int = Field(8, ge=1, description="rounds, each with new aims")
-    passes: int = Field(4, ge=1, description="passes over the tree in a round")
-    minibatch: int = Field(256, ge=1, description="situations a gradient step")
-    rate: float = Field(0.003, gt=0, description="step size")
-    decay: float = Field(1e-2, ge=0, description="weight decay of the text weights")
-    drop: float = Field(0.7, ge=0, lt=1, description="share of text features left out at random while fitting")
 
 
 class Learner:
     """The network as tensors with Adam's state."""
 
     def __init__(self, net: Net, rate: float, decay: float, seed: int) -> None:
-        if torch is None:
-            raise MissingExtra("Training relay", "torch", "train")
         torch.manual_seed(seed)
         self.names = ("embed", "dense", "bias", "inner", "shift", "roles", "stops")
         self.parts = {n: torch.nn.Parameter(torch.tensor(getattr(net, n), dtype=torch.float32)) for n in self.names}
@@ -67,22 +51,15 @@ class Learner:
     def net(self) -> Net:
         return Net(*(self.parts[n].detach().numpy().astype(np.float64) for n in self.names))
 
-    def arrays(self) -> dict[str, Any]:
-        """Everything, to go on from."""
-        return tensors_of(self.parts, self.optimiser)
-
-    def restore(self, arrays: Mapping[str, Any]) -> None:
-        """Take back what `arrays` gave."""
-        take_back(self.parts, self.optimiser, arrays)
-
     def hidden(self, texts: Texts, dense: Floats, drop: float = 0.0) -> Any:
         """[B, H] as `Net.hidden`, for learning."""
         p = self.parts
-        size = torch.from_numpy(np.diff(texts.at).astype(np.float32)).clamp_min(1)
+        size, facts = floats(np.diff(texts.at), dense)
+        size = size.clamp_min(1)
         flat, at = torch.from_numpy(texts.flat), torch.from_numpy(texts.at[:-1])
         weights = (torch.rand(len(flat)) >= drop).float() / (1 - drop) if drop else None
         total = torch.nn.functional.embedding_bag(flat, p["embed"], at, mode="sum", per_sample_weights=weights)
-        inner = total / size.sqrt()[:, None] + torch.from_numpy(dense.astype(np.float32)) @ p["dense"] + p["bias"]
+        inner = total / size.sqrt()[:, None] + facts @ p["dense"] + p["bias"]
         return torch.tanh(torch.tanh(inner) @ p["inner"] + p["shift"])
 
     def worth(self, hidden: Any, row: Any, cost: Any, scale: Any) -> Any:
@@ -92,55 +69,30 @@ class Learner:
         return torch.cat([called.reshape(len(hidden), -1), hidden @ p["stops"]], dim=1)
 
 
-def tensors_of(parts: Mapping[str, Any], optimiser: Any) -> dict[str, Any]:
-    """Named parameters and what the optimiser keeps of them, as arrays."""
-    found: dict[str, Any] = {}
-    for name, part in parts.items():
-        found[f"learner.{name}"] = part.detach().numpy().copy()
-        for key, value in optimiser.state.get(part, {}).items():
-            found[f"learner.{name}.{key}"] = np.asarray(value.numpy().copy())
-    return found
-
-
-def take_back(parts: Mapping[str, Any], optimiser: Any, arrays: Mapping[str, Any]) -> None:
-    """Put `tensors_of` back."""
-    for name, part in parts.items():
-        with torch.no_grad():
-            part.copy_(torch.from_numpy(arrays[f"learner.{name}"]))
-        kept = {key: f"learner.{name}.{key}" for key in ("step", "exp_avg", "exp_avg_sq")}
-        if all(at in arrays for at in kept.values()):
-            optimiser.state[part] = {key: torch.from_numpy(np.array(arrays[at])) for key, at in kept.items()}
-
-
 def train_q(net: Net, ground: Ground, watched: Ground, settings: FittedQ, journal: Journal, seed: int) -> Net:
     """The best network met; the journal gets a record a round, with the collapse block of the queries held back."""
-    learner = Learner(net, settings.rate, settings.decay, seed)
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        low, high = settings.range_usd(ground.reference_usd)
-        values = np.geomspace(low, high, _TRADES)
-        first, _ = measure(watched, net, values)
+    with one_thread("Training relay"):
+        learner = Learner(net, settings.rate, settings.decay, seed)
+        values = trades(*settings.range_usd(ground.reference_usd))
+        start = float(measure(watched, net, values)[0].mean())
         best, most, sweep = net, -np.inf, _Sweep(ground, values, settings)
         at = journal.resume()
         if at is not None:
-            learner.restore(at.arrays)
+            put_back(learner.parts, learner.optimiser, at.arrays)
             best, most = Net.of(at.arrays), float(at.arrays["most"])
         for number in range(0 if at is None else at.update, settings.rounds):
-            torch.manual_seed(hash((seed, number)) % 2**31)  # of what is left out; the same again after an interruption
-            loss = sweep.round(learner, np.random.default_rng((seed, number)), first=number == 0)
+            rng = np.random.default_rng((seed, number))
+            torch.manual_seed(int(rng.integers(2**31)))  # of what is left out; the same again after an interruption
+            loss = sweep.round(learner, rng, first=number == 0)
             now = learner.net()
             gained, ended = measure(watched, now, values)
-            mean = float(gained.mean())
-            if mean > most:
+            if (mean := float(gained.mean())) > most:
                 best, most = now, mean
             record = {"update": number + 1, "loss": loss, "held_out": mean, **block(ended)}
-            journal.write(record, {**learner.arrays(), **best.arrays(), "most": np.array(most)})
-        start = float(first.mean())
+            own = arrays_of(learner.parts, learner.optimiser)
+            journal.write(record, {**own, **best.arrays(), "most": np.array(most)})
         journal.close({"kept": True, "gain": most - start, "error": 0.0, "start": start})
         return best
-    finally:
-        torch.set_num_threads(threads)
 
 
 class _Sweep:
@@ -167,7 +119,7 @@ class _Sweep:
                     seen = dense(situation, ground.rules, ground.reference_usd)
                     worth = before.worth(tree.texts.take(at), seen, rows, situation.value_usd + ground.reference_usd)
                     after[v, at] = np.where(ground.rules.mask(situation), worth, -np.inf).max(axis=1)
-        row, cost = (torch.from_numpy(a.astype(np.float32)) for a in (rows.row, rows.cost_usd))
+        row, cost = floats(rows.row, rows.cost_usd)
         losses: list[float] = []
         for _ in range(s.passes):
             losses = []
@@ -179,9 +131,8 @@ class _Sweep:
                 scale = value + ground.reference_usd
                 seen = dense(situation, ground.rules, ground.reference_usd)
                 hidden = learner.hidden(tree.texts.take(at), seen, s.drop)
-                said = learner.worth(hidden, row, cost, torch.from_numpy(scale.astype(np.float32)))
-                weight = torch.from_numpy(sure.astype(np.float32))
-                off = said - torch.from_numpy(aim.astype(np.float32))
+                wide, weight, wanted = floats(scale, sure, aim)
+                off = learner.worth(hidden, row, cost, wide) - wanted
                 loss = (weight * off**2).sum() / weight.sum().clamp_min(1)
                 learner.optimiser.zero_grad()
                 loss.backward()
@@ -265,24 +216,3 @@ def spent(tree: Tree) -> Floats:
         before = tree.above[nodes]
         paid[nodes] = paid[before] + tree.cost_usd[before, tree.author[nodes]]
     return paid
-
-
-def block(ended: Ended) -> dict[str, Any]:
-    """The collapse block: return, calls, entropy of who is called, the largest share, calls by role."""
-    share = ended.asked / max(1, ended.asked.sum())
-    some = share[share > 0]
-    return {
-        "return": float(ended.gain.mean()),
-        "quality": float(ended.quality.mean()),
-        "calls": float(ended.calls.mean()),
-        "call_entropy_bits": float(-(some * np.log2(some)).sum()),
-        "largest_share": float(share.max()) if len(share) else 0.0,
-        "collapsed": bool(len(share) > 1 and share.max() > 0.95),
-        "roles": [int(n) for n in ended.roles],
-    }
-
-
-def rows_for(queries: int, parts: int, seed: int) -> list[Ints]:
-    """Queries dealt into equal parts."""
-    order = np.random.default_rng(seed).permutation(queries)
-    return [np.sort(part) for part in np.array_split(order, parts)]

@@ -15,6 +15,8 @@ import numpy as np
 from routewright.episodes.tree import Tree, TreeBatch
 from routewright.policies.relay_look import ROLES, Rules, dense
 from routewright.policies.relay_net import Net, Rows
+from routewright.train.journal import collapse
+from routewright.train.rollout import Ended, successors
 from routewright.types import Bools, Floats, Ints
 
 Choose = Callable[[Floats, Bools], tuple[Ints, Floats]]  # worths and mask [B, A] -> actions, log-probabilities
@@ -46,24 +48,20 @@ class Steps:
 
 
 @dataclass(frozen=True)
-class Ended:
+class TreeEnded(Ended):
     """What B episodes came to; `asked` [M] calls by model, `roles` [3] by role."""
 
-    gain: Floats
-    quality: Floats
-    cost_usd: Floats
-    calls: Ints
-    asked: Ints
     roles: Ints
 
 
-def roll(ground: Ground, net: Net, queries: Ints, values: Floats, choose: Choose) -> tuple[Steps, Ended]:
+def roll(ground: Ground, net: Net, queries: Ints, values: Floats, choose: Choose) -> tuple[Steps, TreeEnded]:
     """Play B episodes to their end, one a query and trade-off."""
     tree, m = ground.tree, len(ground.tree.models)
     batch = TreeBatch(tree, queries, values, ground.rules)
     s, scale = batch.situation, np.asarray(values) + ground.reference_usd
     pieces: list[tuple[Any, ...]] = []
     roles = np.zeros(ROLES, dtype=np.int64)
+    full = np.zeros((len(queries), ROLES * m + 2), dtype=bool)
     while not batch.done.all():
         live = np.flatnonzero(~batch.done)
         seen, mask = dense(s, ground.rules, ground.reference_usd)[live], batch.mask()[live]
@@ -73,26 +71,21 @@ def roll(ground: Ground, net: Net, queries: Ints, values: Floats, choose: Choose
         roles += np.bincount(chosen[chosen < ROLES * m] // m, minlength=ROLES)
         actions, spent = np.zeros(len(queries), dtype=np.int64), s.spent_usd.copy()
         actions[live] = chosen
-        batch.step(actions)
+        full[live] = mask
+        batch.step(actions, full)
         reward = -(s.spent_usd - spent)[live] / scale[live]
         reward += np.where(batch.done[live], batch.quality[live] * values[live] / scale[live], 0.0)
         pieces.append((live, node, seen, mask, chosen, log_p, scale[live], reward))
     gain = (batch.quality * values - s.spent_usd) / scale
-    return _steps(pieces, len(queries)), Ended(
+    return _steps(pieces, len(queries)), TreeEnded(
         gain, batch.quality, s.spent_usd.copy(), s.calls.copy(), batch.called.sum(axis=0), roles
     )
 
 
 def _steps(pieces: list[tuple[Any, ...]], episodes: int) -> Steps:
-    starts = np.cumsum([0, *(len(piece[0]) for piece in pieces)])
-    after = []
-    for t, piece in enumerate(pieces):
-        following = np.full(episodes, -1)
-        if t + 1 < len(pieces):
-            following[pieces[t + 1][0]] = starts[t + 1] + np.arange(len(pieces[t + 1][0]))
-        after.append(following[piece[0]])
     node, seen, mask, action, log_p, scale, reward = (np.concatenate([p[k] for p in pieces]) for k in range(1, 8))
-    return Steps(node, seen, mask, action, log_p, scale, reward, np.concatenate(after))
+    after = successors([p[0] for p in pieces], episodes)
+    return Steps(node, seen, mask, action, log_p, scale, reward, after)
 
 
 def greedy(worth: Floats, mask: Bools) -> tuple[Ints, Floats]:
@@ -100,23 +93,14 @@ def greedy(worth: Floats, mask: Bools) -> tuple[Ints, Floats]:
     return np.where(mask, worth, -np.inf).argmax(axis=1), np.zeros(len(worth))
 
 
-def mixed(rng: np.random.Generator, epsilon: float) -> Choose:
-    """The best action, or with `epsilon` any allowed one."""
-
-    def choose(worth: Floats, mask: Bools) -> tuple[Ints, Floats]:
-        best = np.where(mask, worth, -np.inf).argmax(axis=1)
-        other = np.where(mask, rng.random(mask.shape), -1.0).argmax(axis=1)
-        chosen = np.where(rng.random(len(best)) < epsilon, other, best)
-        allowed = mask.sum(axis=1)
-        p = epsilon / allowed + np.where(chosen == best, 1 - epsilon, 0.0)
-        return chosen, np.log(np.maximum(p, 1e-12))
-
-    return choose
-
-
-def measure(ground: Ground, net: Net, values: Floats) -> tuple[Floats, Ended]:
+def measure(ground: Ground, net: Net, values: Floats) -> tuple[Floats, TreeEnded]:
     """The return [V, Q] of the best actions, every query at every trade-off; and what came of all."""
     n = len(ground.queries)
     queries, worths = np.tile(ground.queries, len(values)), np.repeat(values, n)
     _, ended = roll(ground, net, queries, worths, greedy)
     return ended.gain.reshape(len(values), n), ended
+
+
+def block(ended: TreeEnded) -> dict[str, Any]:
+    """The collapse block, with quality and calls by role."""
+    return {**collapse([ended]), "quality": float(ended.quality.mean()), "roles": ended.roles.tolist()}

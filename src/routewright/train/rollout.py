@@ -22,7 +22,7 @@ from routewright.policies.base import ArrayPolicy
 from routewright.policies.hops_classes import Classes
 from routewright.policies.hops_head import Head, Seen, look
 from routewright.policies.observe import Observation
-from routewright.types import Floats, Ints
+from routewright.types import Bools, Floats, Ints
 
 Choose = Callable[[Seen], tuple[Ints, Floats]]  # actions [B], and the logarithm of their probability
 
@@ -122,14 +122,6 @@ def roll(ground: Ground, rows: Ints, values: Floats, choose: Choose, keep: bool 
 
 
 def _steps(pieces: Sequence[tuple[Ints, Seen, Ints, Floats, Floats]], episodes: int) -> Steps:
-    sizes = [len(piece[0]) for piece in pieces]
-    starts = np.cumsum([0, *sizes])
-    after = []
-    for t, piece in enumerate(pieces):
-        following = np.full(episodes, -1)
-        if t + 1 < len(pieces):
-            following[pieces[t + 1][0]] = starts[t + 1] + np.arange(sizes[t + 1])
-        after.append(following[piece[0]])
     return Steps(
         np.concatenate([p[1].x for p in pieces]),
         np.concatenate([p[1].facts for p in pieces]),
@@ -137,8 +129,29 @@ def _steps(pieces: Sequence[tuple[Ints, Seen, Ints, Floats, Floats]], episodes: 
         np.concatenate([p[2] for p in pieces]),
         np.concatenate([p[3] for p in pieces]),
         np.concatenate([p[4] for p in pieces]),
-        np.concatenate(after),
+        successors([p[0] for p in pieces], episodes),
     )
+
+
+def successors(live: Sequence[Ints], episodes: int) -> Ints:
+    """[N] row of each decision's next one, -1 at an episode's end; `live` are the episodes that decide, turn by turn."""
+    starts = np.cumsum([0, *(len(rows) for rows in live)])
+    after = []
+    for t, rows in enumerate(live):
+        following = np.full(episodes, -1)
+        if t + 1 < len(live):
+            following[live[t + 1]] = starts[t + 1] + np.arange(len(live[t + 1]))
+        after.append(following[rows])
+    return np.concatenate(after)
+
+
+def draw(scores: Floats, mask: Bools, explore: float, rng: np.random.Generator) -> tuple[Ints, Floats]:
+    """[B] actions drawn from the softmax of [B, A] mixed with the uniform choice, and the logarithm of their probability."""
+    scores = np.where(mask, scores, -np.inf)
+    raw = np.exp(scores - scores.max(axis=1, keepdims=True))
+    p = (1 - explore) * raw / raw.sum(axis=1, keepdims=True) + explore * mask / mask.sum(axis=1, keepdims=True)
+    drawn = (p.cumsum(axis=1) > rng.random(len(p))[:, None] * p.sum(axis=1, keepdims=True)).argmax(axis=1)
+    return drawn, np.log(p[np.arange(len(p)), drawn])
 
 
 def some(obs: Observation, rows: Ints) -> Observation:
