@@ -40,15 +40,14 @@ def train(
     from routewright.evaluate.settings import Part
     from routewright.outcomes import load
     from routewright.outcomes.arrays import concat
+    from routewright.policies.table import POLICIES
 
     options = pairs(option or [], "--option")
-    if policy == "relay":
-        _on_a_tree(tables, out, options, skills, [m for m in models.split(",") if m] or None, seed)
+    if policy in POLICIES and POLICIES.load(policy).learns == "tree":
+        _on_a_tree(policy, tables, out, options, skills, [m for m in models.split(",") if m] or None, seed)
         return
     if skills is not None:
-        raise ConfigError(
-            f"--skills is for policies trained on a response tree: relay. {policy} is trained on tables alone."
-        )
+        raise ConfigError(f"--skills is for policies trained on a response tree, which {policy} is not.")
     part = Part(kind=policy, options=options, scorer=scorer)
     check_part(part)
     build_encoder(encoder)
@@ -71,7 +70,13 @@ def train(
 
 
 def _on_a_tree(
-    trees: list[Path], out: Path, options: dict[str, Any], skills: Path | None, models: list[str] | None, seed: int
+    policy: str,
+    trees: list[Path],
+    out: Path,
+    options: dict[str, Any],
+    skills: Path | None,
+    models: list[str] | None,
+    seed: int,
 ) -> None:
     """Train a policy whose calls see earlier replies; every round is told."""
     from routewright.coordinator import Coordinator, refuse_target
@@ -81,7 +86,7 @@ def _on_a_tree(
     from routewright.policies.relay import Relay
     from routewright.train.relay import fit_relay
 
-    made = build_policy("relay", options, seed)
+    made = build_policy(policy, options, seed)
     assert isinstance(made, Relay)
     refuse_out(out)
     refuse_target(out)

@@ -21,7 +21,7 @@ import polars as pl
 from routewright.errors import TableError, UnrecordedBranch
 from routewright.outcomes.arrays import Outcomes
 from routewright.outcomes.dense import load
-from routewright.outcomes.table import Scan, collect, read
+from routewright.outcomes.table import Scan, collect, files_of, read
 from routewright.policies.observe import NO_CAP
 from routewright.pools.budget import PICO, pico
 from routewright.pools.pool import Judge, Pool, Rules, pool_of
@@ -130,17 +130,9 @@ def recorded_tree(path: str | Path | Scan, models: Sequence[str] | None = None) 
     other raises `UnrecordedBranch`.
     """
     scan = path if isinstance(path, Scan) else read(path)
-    files = [scan.path] if scan.path.is_file() else sorted(scan.path.glob("[!.]*.parquet"))
-    raw = pl.concat([pl.scan_parquet(f) for f in files])
-    if PATH not in raw.collect_schema():
-        raise TableError(
-            f"{scan.path} has no column {PATH}. Expected a response tree: an outcome table with, for every row, the JSON "
-            'list of the replies the call was shown, each a model, or model/role ("[]" for none).'
-        )
-    tree = raw.select(PATH, ROLE if ROLE in raw.collect_schema() else pl.lit(None, pl.String).alias(ROLE))
     columns = ("dataset", "query_id", "model", "sample", PATH, ROLE, "response", "score", "cost_usd")
     more = ("prompt_tokens", "completion_tokens", "latency_s")
-    frame = pl.concat([scan.frame, tree], how="horizontal").select(*columns, *more)
+    frame = with_paths(scan).select(*columns, *more)
     if models is not None:
         frame = frame.filter(pl.col("model").is_in(list(models)))
     cells: dict[Key, Cell] = {}
@@ -162,6 +154,18 @@ def recorded_tree(path: str | Path | Scan, models: Sequence[str] | None = None) 
     names = list(models) if models is not None else sorted(worst)
     provider = Recorded.of(cells, worst, scan.name)
     return pool_of([ModelCard(n) for n in names], provider, Rules(clock=True), _judge(cells, scan.name))
+
+
+def with_paths(scan: Scan) -> pl.LazyFrame:
+    """The rows of a response tree with their path, and their role where there is one; `TableError` if it is none."""
+    raw = pl.concat([pl.scan_parquet(f) for f in files_of(scan.path)])
+    if PATH not in raw.collect_schema():
+        raise TableError(
+            f"{scan.path} has no column {PATH}. Expected a response tree: an outcome table with, for every row, the JSON "
+            'list of the replies the call was shown, each a model, or model/role ("[]" for none).'
+        )
+    role = ROLE if ROLE in raw.collect_schema() else pl.lit(None, pl.String).alias(ROLE)
+    return pl.concat([scan.frame, raw.select(PATH, role)], how="horizontal")
 
 
 def read_world(path: str | Path, models: Sequence[str] | None = None) -> RecordedWorld:

@@ -20,8 +20,8 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
-import polars as pl
 
+from routewright.episodes.recorded import PATH, ROLE, with_paths
 from routewright.errors import EpisodeError, TableError
 from routewright.outcomes.table import collect, read
 from routewright.policies.relay_look import ALONE, LAST, ON, ROLES, VERIFY, Rules, Situation, holds_answer
@@ -108,17 +108,8 @@ def read_tree(
 
 def _rows(path: str | Path) -> list[dict[str, object]]:
     scan = read(path)
-    files = [scan.path] if scan.path.is_file() else sorted(scan.path.glob("[!.]*.parquet"))
-    raw = pl.concat([pl.scan_parquet(f) for f in files])
-    if not {"path", "role"} <= set(raw.collect_schema().names()):
-        raise TableError(f"{path} has no columns path and role. Expected a response tree of `routewright lab record`.")
-    frame = collect(
-        pl.concat([scan.frame, raw.select("path", "role")], how="horizontal").select(
-            "dataset", "task", "query_id", "query", "model", "path", "role", "response", "score", "cost_usd"
-        ),
-        scan.path,
-    )
-    return list(frame.iter_rows(named=True))
+    columns = ("dataset", "task", "query_id", "query", "model", PATH, ROLE, "response", "score", "cost_usd")
+    return list(collect(with_paths(scan).select(*columns), scan.path).iter_rows(named=True))
 
 
 class _Maker:

@@ -6,6 +6,7 @@ Not here: what is made of them (`routewright.policies.hops_newcomer`).
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import polars as pl
@@ -13,7 +14,7 @@ import polars as pl
 from routewright.errors import TableError
 from routewright.outcomes.arrays import Outcomes
 from routewright.outcomes.dense import load
-from routewright.outcomes.table import Scan, collect, read
+from routewright.outcomes.table import collect, together
 
 
 def load_probes(paths: Sequence[str | Path], models: Sequence[str], new: str) -> tuple[Outcomes, Outcomes | None]:
@@ -30,22 +31,23 @@ def load_probes(paths: Sequence[str | Path], models: Sequence[str], new: str) ->
     Raises:
         TableError: The new model was asked other queries than the pool, or what `load` raises.
     """
-    scans = [read(path) for path in paths]
-    name = "+".join(scan.name for scan in scans)
-    absent = tuple(column for column in scans[0].absent if all(column in scan.absent for scan in scans))
-    frame = pl.concat([scan.frame for scan in scans])
-    whole = Scan(name, scans[0].path, frame, absent)
+    whole = together(paths)
     known = load(whole, models, keys=True)
-    ids = frame.filter(pl.col("model") == new).select("dataset", "query_id").unique()
-    answered = collect(ids, scans[0].path)
+    ids = whole.frame.filter(pl.col("model") == new).select("dataset", "query_id").unique()
+    answered = collect(ids, whole.path)
     if not answered.height:
         return known, None
     shared = {(q.dataset, q.query_id) for q in known.queries} & set(answered.iter_rows())
     if not shared:
-        raise TableError(
-            f"{name}: {new!r} has answered {answered.height} queries and the other models none of them. Expected queries under the "
-            "ids they have there: a probe says something only beside the others' replies."
-        )
+        raise nothing_shared(whole.name, new, answered.height)
     mine = pl.LazyFrame(sorted(shared), schema=["dataset", "query_id"], orient="row")
-    probes = Scan(name, scans[0].path, frame.join(mine, on=["dataset", "query_id"], how="semi"), absent)
+    probes = replace(whole, frame=whole.frame.join(mine, on=["dataset", "query_id"], how="semi"))
     return known, load(probes, [*models, new], keys=True)
+
+
+def nothing_shared(table: str, model: str, answered: int) -> TableError:
+    """What to say where a new model has answered queries that the others have not."""
+    return TableError(
+        f"{table}: {model!r} has answered {answered} queries and the other models none of them. Expected queries under the "
+        "ids they have there: a probe says something only beside the others' replies."
+    )

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -73,6 +73,14 @@ def read(path: str | Path) -> Scan:
     scan = Scan(path.stem if path.is_file() else path.resolve().name, path, pl.concat(frames), tuple(sorted(absent)))
     _validate_rows(scan)
     return scan
+
+
+def together(paths: Sequence[str | Path]) -> Scan:
+    """Several tables as one, their rows one after the other."""
+    scans = [read(path) for path in paths]
+    absent = tuple(column for column in scans[0].absent if all(column in scan.absent for scan in scans))
+    name = "+".join(dict.fromkeys(scan.name for scan in scans))
+    return Scan(name, scans[0].path, pl.concat([scan.frame for scan in scans]), absent)
 
 
 def _open(file: Path) -> tuple[pl.LazyFrame, set[str]]:

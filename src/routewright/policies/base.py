@@ -23,7 +23,7 @@ from abc import ABC, abstractmethod
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -73,6 +73,7 @@ class Policy(ABC):
     summary: ClassVar[str]
     contexts: ClassVar[tuple[str, ...]] = ("query",)
     supports: ClassVar[frozenset[str]] = frozenset()
+    learns: ClassVar[Literal["", "table", "tree"]] = ""  # from an outcome table, a response tree, or nothing recorded
     files: ClassVar[tuple[str, ...]] = ()  # options that are paths; a serve file's are relative to it
     forecaster: Forecaster | None = None  # a router's forecasts, for those that use them
 
@@ -135,6 +136,8 @@ class ArrayPolicy(Policy):
 
     Forecasts come as [B, M] in the order of `models`.
     """
+
+    learns = "table"
 
     def fit(self, outcomes: Outcomes, forecast: Forecast | None = None) -> None:
         """Learn from recorded outcomes with answer keys (`outcomes.keys`).

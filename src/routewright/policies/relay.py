@@ -43,6 +43,7 @@ class Relay(Policy):
     kind = "relay"
     summary = "decides after every reply who goes on from it, who verifies it, or to stop, from the text so far"
     contexts: ClassVar[tuple[str, ...]] = ("query", "transcript")
+    learns = "tree"
 
     class Config(config.Config):
         trainer: Literal["q", "ppo", "es"] = Field("q", description="fitted Q alone; or PPO or evolution from there")

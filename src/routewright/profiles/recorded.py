@@ -6,7 +6,7 @@ Not here: asking (`routewright.cli.onboard`), forecasts (`newcomer.py`).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +15,8 @@ import polars as pl
 from routewright.errors import TableError
 from routewright.outcomes.arrays import Outcomes
 from routewright.outcomes.dense import load
-from routewright.outcomes.table import Scan, collect, read
+from routewright.outcomes.probes import nothing_shared
+from routewright.outcomes.table import collect, together
 from routewright.types import Floats, Ints
 
 
@@ -46,23 +47,18 @@ def read_tables(paths: Sequence[Path], model: str) -> tuple[Outcomes, Recorded]:
     Raises:
         TableError: No other model, or what `load` raises.
     """
-    scans = [read(path) for path in paths]
-    name = "+".join(dict.fromkeys(scan.name for scan in scans))
-    frame = pl.concat([scan.frame for scan in scans])
-    absent = tuple(column for column in scans[0].absent if all(column in scan.absent for scan in scans))
-    names = collect(frame.select(pl.col("model").unique()), scans[0].path)["model"].to_list()
+    whole = together(paths)
+    of = pl.col("model")
+    names = collect(whole.frame.select(of.unique()), whole.path)["model"].to_list()
     others = sorted(n for n in names if n != model)
     if not others:
-        raise TableError(f"{name} has no model but {model!r}. Expected outcomes of the models that are known.")
-    known = load(Scan(name, scans[0].path, frame.filter(pl.col("model") != model), absent), others)
-    mine = collect(frame.filter(pl.col("model") == model), scans[0].path)
+        raise TableError(f"{whole.name} has no model but {model!r}. Expected outcomes of the models that are known.")
+    known = load(replace(whole, frame=whole.frame.filter(of != model)), others)
+    mine = collect(whole.frame.filter(of == model), whole.path)
     place = {(q.dataset, q.query_id): i for i, q in enumerate(known.queries)}
     found = _of(mine, place)
     if mine.height and not len(found):
-        raise TableError(
-            f"{name}: {model!r} has answered {mine.height} queries and the other models none of them. Expected queries "
-            "under the ids they have there: a probe says something only beside the others' answers."
-        )
+        raise nothing_shared(whole.name, model, mine.height)
     return known, found
 
 
