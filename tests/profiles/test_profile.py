@@ -9,10 +9,11 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
+from routewright.intervals import wilson
 from routewright.outcomes import Outcomes, load
 from routewright.outcomes.simulated import TABLE
 from routewright.profiles.pages import file_of, index, page
-from routewright.profiles.profile import ProfileConfig, expected, profiles, reliability, wilson
+from routewright.profiles.profile import ProfileConfig, expected, profiles, reliability
 from routewright.types import Query
 from tests.profiles.worlds import made
 

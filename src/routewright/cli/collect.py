@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Coroutine, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
@@ -107,7 +107,7 @@ def _run(plan: Plan, journal: Journal) -> Ended:
     import asyncio
 
     from routewright.collect.run import collect as run
-    from routewright.collect.run import prepare
+    from routewright.collect.run import prepare, stoppable
 
     state, lost = prepare(plan, journal)
     console.print(
@@ -120,22 +120,10 @@ def _run(plan: Plan, journal: Journal) -> Ended:
             f"{usd(lost.usd)} USD, may have been billed twice; they count as spent"
         )
     with _shown(state) as on_progress, suppress(KeyboardInterrupt, asyncio.CancelledError):
-        return asyncio.run(_stoppable(run(plan, journal, on_progress)))
+        return asyncio.run(stoppable(run(plan, journal, on_progress)))
     rows, _ = journal.counts()
     print(f"{rows:,} of {plan.cells:,} rows are kept in {journal.path}", file=sys.stderr)
     raise KeyboardInterrupt
-
-
-async def _stoppable(work: Coroutine[Any, Any, T]) -> T:
-    """Ctrl-C and SIGTERM alike cancel `work`: calls in flight are given up, the journal is committed."""
-    import asyncio
-    import signal
-
-    task = asyncio.ensure_future(work)
-    for number in (signal.SIGINT, signal.SIGTERM):
-        with suppress(NotImplementedError, RuntimeError, ValueError):  # not on this system, or not the main thread
-            asyncio.get_running_loop().add_signal_handler(number, task.cancel)
-    return await task
 
 
 @contextmanager

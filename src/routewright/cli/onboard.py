@@ -1,32 +1,25 @@
 """`routewright onboard MODEL --pool POOL --table TABLE --out ROWS`: probe a new model, and say what the pool would gain by it.
 
-The probes are an outcome table: beside the known one, they are what `add-model`, `evaluate` and `inspect` read. Each batch
-of probes has a journal of its own in a folder beside `--out`, so that an interrupted run goes on with the batch it was in;
-the choice of the next batch depends on the answers alone, so it is made again, not kept.
+The probes are an outcome table: beside the known one, they are what `add-model`, `evaluate` and `inspect` read. Asking is
+`routewright.collect.probing`, forecasts are `routewright.profiles.newcomer`; here they are put together and told.
 """
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, get_args
+from typing import TYPE_CHECKING, Annotated, cast, get_args
 
 import typer
 
 from routewright.cli.show import console, listing, pairs, usd
 
 if TYPE_CHECKING:
-    import polars as pl
-
-    from routewright.collect.queries import Asked
-    from routewright.collect.settings import Settings
+    from routewright.collect.probing import Probed
     from routewright.outcomes import Outcomes
-    from routewright.pools.config import PoolConfig
     from routewright.profiles.newcomer import Calibration, Gain, Newcomer
     from routewright.profiles.recorded import Recorded
-    from routewright.types import Ints
 
 _FEW = 5  # known models below which intervals are wide whatever is asked
 
@@ -56,10 +49,12 @@ def onboard(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a table that is there.")] = False,
 ) -> None:
     """Ask a new model the queries that say most about it, and forecast what the pool gains and which price pays."""
+    from routewright.collect.probing import Probed, Probing
     from routewright.collect.settings import Settings
     from routewright.config import parse
     from routewright.errors import ConfigError, UnknownName
     from routewright.pools.config import read_pool
+    from routewright.profiles.abilities import fit_abilities
     from routewright.profiles.design import Design
     from routewright.profiles.newcomer import calibrate, card_usd, forecast, trade_offs
     from routewright.profiles.recorded import read_tables
@@ -93,17 +88,23 @@ def onboard(
         )
     trust = calibrate(known, min(probes + len(recorded), len(known) - 1), seed)
     _tell_known(known, trust, recorded)
-    asked, failed, spent, capped = recorded, 0, 0.0, ""
+    at = fit_abilities(known.quality, trust.dimensions)
+    probed = Probed(recorded, 0, 0.0, "")
     if probes:
-        work = _Work(members, settings, table, folder, known, trust, card)
-        asked, failed, spent, capped = work.ask(recorded, probes, design, batch, seed, out)
-    new = forecast(known, _fit(known, trust), asked.rows, asked.score, asked.cost_usd, card, trust.scale)
-    _tell_model(model, known, new, len(asked) - len(recorded), failed, spent, capped)
+        work = Probing(members, settings, table, folder, known, at, card)
+        try:
+            probed = work.ask(recorded, probes, cast(Design, design), batch, seed, out)
+        except KeyboardInterrupt:
+            print(f"what was answered is kept in {folder}", file=sys.stderr)
+            raise
+    asked, fresh = probed.answers, len(probed.answers) - len(recorded)
+    new = forecast(known, at, asked.rows, asked.score, asked.cost_usd, card, trust.scale)
+    _tell_model(model, known, new, fresh, probed)
     inside = [m for m in known.models if m in entries] or list(known.models)
     _tell_gain(model, known.with_models(inside), new, encoder, value_usd or trade_offs(known.with_models(inside)), seed)
     if probes:
-        console.print(f"{out}  {len(asked) - len(recorded):,} rows")
-        if not capped:
+        console.print(f"{out}  {fresh:,} rows")
+        if not probed.capped:
             import shutil
 
             shutil.rmtree(folder, ignore_errors=True)
@@ -123,124 +124,6 @@ def _folder_of(out: Path, overwrite: bool) -> Path:
     return folder
 
 
-def _fit(known: Outcomes, trust: Calibration) -> Any:
-    from routewright.profiles.abilities import fit_abilities
-
-    return fit_abilities(known.quality, trust.dimensions)
-
-
-class _Work:
-    """Asking, batch by batch."""
-
-    def __init__(
-        self,
-        pool: PoolConfig,
-        settings: Settings,
-        tables: Sequence[Path],
-        folder: Path,
-        known: Outcomes,
-        trust: Calibration,
-        card: float | None,
-    ) -> None:
-        from routewright.collect.queries import read_queries
-
-        self.pool, self.settings, self.folder, self.known, self.card = pool, settings, folder, known, card
-        self.at = _fit(known, trust)
-        self.of: dict[tuple[str, str], Asked] = {}
-        for path in tables:
-            for one in read_queries(path):
-                self.of.setdefault((one.query.dataset, one.query.query_id), one)
-        self.spent: list[float] = []
-        self.frames: list[pl.DataFrame] = []
-
-    def ask(
-        self, recorded: Recorded, probes: int, design: str, batch: int, seed: int, out: Path
-    ) -> tuple[Recorded, int, float, str]:
-        """Everything answered, how many calls failed, USD spent, and why it stopped early if it did."""
-        import numpy as np
-        import polars as pl
-
-        from routewright.outcomes.table import write
-        from routewright.profiles.abilities import prior, update
-        from routewright.profiles.design import choose_probes
-
-        rng = np.random.default_rng(seed)
-        start = prior(self.at, self.known.cost_usd.mean(axis=0), self.card)
-        now, failed, why = recorded, 0, ""
-        left = probes
-        while left > 0 and not why:
-            free = np.ones(len(self.known), dtype=bool)
-            free[now.rows] = False
-            if not free.any():
-                break
-            belief = update(start, self.at.take(now.rows), now.score)
-            size = min(batch, left)
-            rows = choose_probes(self.at, belief, free, size, design, rng, self.known.strata)  # type: ignore[arg-type]
-            frame, why = self._batch(rows)
-            failed += int(frame["metric"].str.contains("failed: ", literal=True).sum())
-            now = now.joined(rows, frame, self.known)
-            left -= len(rows)
-        if self.frames and sum(f.height for f in self.frames):
-            write(pl.concat(self.frames), out)
-        elif why:
-            from routewright.errors import RoutewrightError
-
-            raise RoutewrightError(f"Nothing was answered. {why}")
-        return now, failed, sum(self.spent), why
-
-    def _batch(self, rows: Ints) -> tuple[pl.DataFrame, str]:
-        """The rows of one batch, journaled; and the reason if the cap ended it."""
-        import asyncio
-
-        import polars as pl
-
-        from routewright.cli.collect import _stoppable
-        from routewright.collect.journal import Journal
-        from routewright.collect.plan import make_plan
-        from routewright.collect.run import check, prepare
-        from routewright.collect.run import collect as run
-        from routewright.collect.table import frames
-        from routewright.errors import RoutewrightError
-        from routewright.outcomes.schema import COLUMNS
-
-        cap = self.settings.budget_usd
-        own = self.settings if cap is None else self._with_cap(max(0.0, cap - sum(self.spent)))
-        queries = [self.known.queries[i] for i in rows]
-        plan = make_plan([self.of[q.dataset, q.query_id] for q in queries], self.pool, own)
-        check(plan)
-        self.folder.mkdir(parents=True, exist_ok=True)
-        path = self.folder / f"{len(self.spent):04d}.sqlite"
-        with Journal.open(path, plan.facts()) as journal:
-            rows_there, failures = journal.counts()
-            if rows_there == failures:
-                journal.forget_failed()  # an endpoint that was down says nothing about its model
-            prepare(plan, journal)
-            ended = None
-            with suppress(KeyboardInterrupt, asyncio.CancelledError):
-                ended = asyncio.run(_stoppable(run(plan, journal)))
-            if ended is None:
-                print(f"what was answered is kept in {self.folder}", file=sys.stderr)
-                raise KeyboardInterrupt
-            schema = {name: column.dtype for name, column in COLUMNS.items()}
-            frame = pl.concat([pl.DataFrame(schema=schema), *frames(plan, journal)])
-        if frame.height and ended.progress.failed == frame.height:
-            raise RoutewrightError(
-                f"All {frame.height} calls of a batch failed, first: {frame['metric'][0].partition('failed: ')[2].rstrip('.')}. That says "
-                "nothing about the model, so nothing is forecast. Mend its endpoint, then run the same command again; they are asked anew."
-            )
-        self.spent.append(ended.progress.spent_usd)
-        self.frames.append(frame)
-        why = " ".join(ended.missing)
-        if why and not why.startswith("The cap of"):
-            raise RoutewrightError(
-                f"{why} What was answered is kept in {self.folder}; run the same command again to go on."
-            )
-        return frame, why
-
-    def _with_cap(self, budget_usd: float) -> Settings:
-        return self.settings.model_copy(update={"budget_usd": budget_usd})
-
-
 def _tell_known(known: Outcomes, trust: Calibration, recorded: Recorded) -> None:
     console.print(f"{known.name}: {len(known):,} queries x {len(known.models)} known models, scores {known.score_kind}")
     if len(recorded):
@@ -256,17 +139,17 @@ def _tell_known(known: Outcomes, trust: Calibration, recorded: Recorded) -> None
         console.print(f"note: {len(known.models)} known models are few; intervals are widened by what little they show")
 
 
-def _tell_model(model: str, known: Outcomes, new: Newcomer, asked: int, failed: int, spent: float, capped: str) -> None:
+def _tell_model(model: str, known: Outcomes, new: Newcomer, asked: int, probed: Probed) -> None:
     import numpy as np
 
     if asked:
         console.print(
-            f"asked {model} {asked:,} queries for {usd(spent)} USD"
-            + (f"; {failed:,} calls failed and score 0" if failed else "")
+            f"asked {model} {asked:,} queries for {usd(probed.spent_usd)} USD"
+            + (f"; {probed.failed:,} calls failed and score 0" if probed.failed else "")
         )
-    if capped:
+    if probed.capped:
         console.print(
-            f"note: {capped} The forecast is by what was answered; the same command with a higher cap goes on"
+            f"note: {probed.capped} The forecast is by what was answered; the same command with a higher cap goes on"
         )
     mean = new.mean()
     console.print(

@@ -15,8 +15,11 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Callable, Sequence
+import signal
+from collections.abc import Callable, Coroutine, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from typing import Any, TypeVar
 
 from routewright.collect.grading import Grader
 from routewright.collect.health import asked, opens, outage, unaffordable
@@ -32,6 +35,7 @@ from routewright.pools.pool import Member, Pool, build_pool
 from routewright.types import Reply
 
 TICK_S = 1.0
+T = TypeVar("T")
 
 
 @dataclass(slots=True)
@@ -81,6 +85,15 @@ async def collect(plan: Plan, journal: Journal, on_progress: OnProgress | None =
     finally:
         await journal.flush()
         await pool.aclose()
+
+
+async def stoppable(work: Coroutine[Any, Any, T]) -> T:
+    """Ctrl-C and SIGTERM alike cancel `work`: calls in flight are given up, the journal is committed."""
+    task = asyncio.ensure_future(work)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        with suppress(NotImplementedError, RuntimeError, ValueError):  # not on this system, or not the main thread
+            asyncio.get_running_loop().add_signal_handler(number, task.cancel)
+    return await task
 
 
 class _Collector:

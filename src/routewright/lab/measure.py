@@ -6,12 +6,12 @@ Whatever answers can be measured: a model in PyTorch, the same as GGUF in this p
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING
 
+from routewright.intervals import wilson
 from routewright.lab.families import FAMILIES, Question
 from routewright.lab.questions import query_of, questions
 from routewright.lab.text import plan_prompt, plan_text, prompt_text
@@ -29,10 +29,7 @@ LONGEST_TURN = 90
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """`right` of `n`, and the 95 % interval of the share behind it.
-
-    Wilson: centre (p + z^2 / 2n) / (1 + z^2 / n), half width z sqrt(p (1 - p) / n + z^2 / 4n^2) / (1 + z^2 / n), z = 1.96.
-    """
+    """`right` of `n`, and the 95 % interval of the share behind it."""
 
     right: int
     n: int
@@ -43,10 +40,7 @@ class Share:
 
     @property
     def interval(self) -> tuple[float, float]:
-        z, p, n = 1.96, self.share, self.n
-        centre = (p + z * z / (2 * n)) / (1 + z * z / n)
-        half = z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n)) / (1 + z * z / n)
-        return max(0.0, centre - half), min(1.0, centre + half)
+        return wilson(self.share, self.n)
 
 
 def score_of(question: Question, reply: str) -> float:

@@ -27,9 +27,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.special import expit as sigmoid
 
 from routewright.errors import RoutewrightError
-from routewright.scorers.adam import sigmoid
 from routewright.types import Floats, Ints
 
 SPREAD_B = 2.0  # of how easy queries are, logits

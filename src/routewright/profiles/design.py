@@ -21,10 +21,10 @@ from collections.abc import Sequence
 from typing import Literal, get_args
 
 import numpy as np
+from scipy.special import expit as sigmoid
 
 from routewright.errors import UnknownName
 from routewright.profiles.abilities import Abilities, Belief
-from routewright.scorers.adam import sigmoid
 from routewright.types import Bools, Floats, Ints
 
 Design = Literal["adaptive", "information", "random", "stratified"]

@@ -16,7 +16,7 @@ by a router that forecasts from the text (ridge, each query left out of its own 
 the new one by draws of its belief. The break-even price is the largest multiple of its cost at which that gain is above
 `worth` points.
 
-Not here: asking (`routewright.cli.onboard`).
+Not here: asking (`routewright.collect.probing`).
 """
 
 from __future__ import annotations

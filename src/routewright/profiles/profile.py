@@ -24,16 +24,15 @@ from statistics import NormalDist
 
 import numpy as np
 from pydantic import Field
+from scipy.special import expit as sigmoid
 
 from routewright.config import Config
 from routewright.errors import RoutewrightError
+from routewright.intervals import wilson
 from routewright.outcomes.arrays import Outcomes
 from routewright.profiles.abilities import Abilities, Belief, update
 from routewright.profiles.newcomer import out_of_sample
-from routewright.scorers.adam import sigmoid
 from routewright.types import Floats, Vectors
-
-_Z = 1.96
 
 
 class ProfileConfig(Config):
@@ -78,17 +77,6 @@ class Profile:
     calibration_error: float
     alone_right: tuple[str, ...]  # queries that it gets right and few others do
     alone_wrong: tuple[str, ...]
-
-
-def wilson(mean: float, n: int) -> tuple[float, float]:
-    """Wilson's 95% interval of a share; wider than need be for scores between 0 and 1.
-
-    >>> [round(x, 3) for x in wilson(0.5, 100)]
-    [0.404, 0.596]
-    """
-    middle = (mean + _Z**2 / (2 * n)) / (1 + _Z**2 / n)
-    half = _Z / (1 + _Z**2 / n) * np.sqrt(mean * (1 - mean) / n + _Z**2 / (4 * n**2))
-    return max(0.0, float(middle - half)), min(1.0, float(middle + half))
 
 
 def profiles(outcomes: Outcomes, vectors: Vectors, config: ProfileConfig | None = None) -> list[Profile]:

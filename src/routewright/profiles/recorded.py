@@ -1,6 +1,6 @@
 """Reading the tables of an onboarding: outcomes of the known models, and what there is of the new one.
 
-Not here: asking (`routewright.cli.onboard`), forecasts (`newcomer.py`).
+Not here: asking (`routewright.collect.probing`), forecasts (`newcomer.py`).
 """
 
 from __future__ import annotations
