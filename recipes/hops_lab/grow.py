@@ -20,7 +20,7 @@ from routewright.episodes.tree import read_tree
 from routewright.lab.families import FAMILIES
 from routewright.lab.pool import lab_pool, solvers
 from routewright.lab.questions import questions
-from routewright.lab.record import record
+from routewright.lab.record import Growth, record
 from routewright.outcomes import load
 from routewright.policies.base import build_policy
 from routewright.policies.relay import Relay
@@ -80,7 +80,7 @@ def main() -> None:
             worth = liking(trained)
         width = 3 if trees else 4
         path = given.out / f"tree-{number}"
-        asyncio.run(record(pool, asked, DEPTH, path, MODELS, tell, width=width, worth=worth))
+        asyncio.run(record(pool, asked, Growth(DEPTH, width=width, worth=worth), path, MODELS, tell))
         trees.append(path)
 
 

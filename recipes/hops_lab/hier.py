@@ -21,7 +21,7 @@ import numpy as np
 from routewright.episodes.tree import Tree, read_tree
 from routewright.lab.pool import lab_pool
 from routewright.lab.questions import questions
-from routewright.lab.record import record
+from routewright.lab.record import Growth, record
 from routewright.outcomes import load
 from routewright.policies.base import build_policy
 from routewright.policies.relay import Relay
@@ -67,7 +67,7 @@ def main() -> None:
         asked = questions("composed", given.questions, split, seed)
         folder = given.out / f"whole-{split}"
         asyncio.run(
-            record(pool, asked, HOPS, folder, MODELS, lambda d, of, what: print(d, of, what, flush=True), past=True)
+            record(pool, asked, Growth(HOPS, past=True), folder, MODELS, lambda *done: print(*done, flush=True))
         )
         trees[split] = read_tree(folder, "answer:", models=MODELS)
     learn, test = trees["validation"], trees["test"]

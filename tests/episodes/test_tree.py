@@ -18,7 +18,7 @@ from routewright.episodes.recorded import recorded_tree
 from routewright.episodes.tree import Tree, TreeBatch, read_tree
 from routewright.errors import EpisodeError, TableError
 from routewright.lab.questions import questions
-from routewright.lab.record import record
+from routewright.lab.record import Growth, record
 from routewright.policies.base import Policy, Wish
 from routewright.policies.relay import Relay
 from routewright.policies.relay_look import ROLES, Rules, dense, situation_of
@@ -124,7 +124,7 @@ def test_the_engine_gives_the_same_episodes(folder: Path, tree: Tree, rules: Rul
 
 
 def test_a_path_that_was_not_recorded_is_not_allowed(tmp_path: Path) -> None:
-    asyncio.run(record(talking(), ASKED, 3, tmp_path / "thin", width=1))
+    asyncio.run(record(talking(), ASKED, Growth(3, width=1), tmp_path / "thin"))
     thin = read_tree(tmp_path / "thin", MARK)
     rows = np.repeat(np.arange(len(thin)), 3)
     batch = TreeBatch(thin, rows, np.full(len(rows), 0.01), Rules(3, 6, (False, True, False)))

@@ -13,7 +13,7 @@ from routewright.episodes.recorded import recorded_tree
 from routewright.errors import PoolError, ProviderError, TableError, UnrecordedBranch
 from routewright.lab.pool import lab_pool
 from routewright.lab.questions import query_of, questions
-from routewright.lab.record import record
+from routewright.lab.record import Growth, record
 from routewright.pools.pool import Pool
 from routewright.pools.providers.base import Ask, Completion
 from routewright.types import Answer, Call, Usage
@@ -86,7 +86,7 @@ def test_a_folder_without_models_is_no_pool(tmp_path: Path) -> None:
 
 def test_a_path_may_go_on_after_an_answer_or_be_one_of_a_few(tmp_path: Path) -> None:
     def paths(name: str, **how: object) -> int:
-        asyncio.run(record(pool(), ASKED[:1], 3, tmp_path / name, **how))  # type: ignore[arg-type]
+        asyncio.run(record(pool(), ASKED[:1], Growth(3, **how), tmp_path / name))  # type: ignore[arg-type]
         world = recorded_tree(tmp_path / name)
         provider = world.member("m0").endpoint.provider
         return sum(key[-1] == "step" for key in provider.cells)  # type: ignore[attr-defined]

@@ -84,6 +84,7 @@ def record(
     from routewright.cli.show import refuse_out
     from routewright.lab.pool import SHIPPED, lab_pool, solvers
     from routewright.lab.questions import questions as ask
+    from routewright.lab.record import Growth
     from routewright.lab.record import record as run
 
     refuse_out(out)
@@ -93,7 +94,7 @@ def record(
 
     async def go(bar: Any) -> int:
         try:
-            return await run(pool, asked, depth, out, names, bar, past, width)
+            return await run(pool, asked, Growth(depth, past, width), out, names, bar)
         finally:
             await pool.aclose()
 

@@ -7,9 +7,10 @@
     verify       ... the same question and notes as the author of an answer; path with that answer, role verify
 
 A path ends where a reply holds an answer, unless `past` has it go on to the full depth. A whole tree has models^depth paths;
-with a `width` only so many are taken on from each depth: at random, or those that a `worth` likes best and one at random. Equal notes make equal prompts, which are
-asked once; so a tree has far fewer calls than rows. It is written in parts, a file for some questions, and goes on where it was interrupted. Read it back with
-`routewright.episodes.recorded.recorded_tree`.
+with a `width` only so many are taken on from each depth: at random, or those that a `worth` likes best and one at random.
+Equal notes make equal prompts, which are asked once; so a tree has far fewer calls than rows. It is written in parts, a
+file for some questions, and goes on where it was interrupted. Read it back with
+`routewright.episodes.recorded.recorded_tree`, or as arrays with `routewright.episodes.tree.read_tree`.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -37,36 +39,45 @@ from routewright.types import Episode, Query, Reply
 STEP, VERIFY = "step", "verify"
 _PART = 25  # questions a file
 Worth: TypeAlias = Callable[[str, Sequence[Sequence[str]]], Sequence[float]]  # question, replies of each path
-Path_: TypeAlias = tuple[list[str], list[str]]  # names of the steps, replies
+Trail: TypeAlias = tuple[list[str], list[str]]  # names of the steps, replies
+
+
+@dataclass(frozen=True)
+class Growth:
+    """How a tree grows.
+
+    `past`: answers are shown to later steps as notes are, so every path has the full depth: what fixed pipelines and
+    policies that can not stop need. `width`: paths taken on from each depth, 0 for all of them; `worth` says which.
+    """
+
+    depth: int
+    past: bool = False
+    width: int = 0
+    worth: Worth | None = None
 
 
 async def record(
     pool: Pool,
     asked: Sequence[Question],
-    depth: int,
+    growth: Growth | int,
     out: Path,
     models: Sequence[str] = (),
     progress: Callable[[int, int, str], None] | None = None,
-    past: bool = False,
-    width: int = 0,
-    worth: Worth | None = None,
 ) -> int:
-    """Record the tree into the folder `out`; returns the rows written now.
-
-    With `past`, answers are shown to later steps as notes are, so every path has the full depth: what fixed pipelines and
-    policies that can not stop need. `width` paths are taken on from each depth, 0 for all of them.
+    """Record the tree into the folder `out`; returns the rows written now. A number means a whole tree of that depth.
 
     Raises:
         TableError: A call failed: a tree with holes would not say which branches were never recorded.
     """
     names = list(models or pool.models)
+    how = growth if isinstance(growth, Growth) else Growth(growth)
     out.mkdir(parents=True, exist_ok=True)
     written = 0
     parts = [asked[at : at + _PART] for at in range(0, len(asked), _PART)]
     for number, part in enumerate(parts):
         path = out / f"tree-{number:05d}.parquet"
         if not path.exists():
-            rows = [row for question in part for row in await _one(pool, question, depth, names, past, width, worth)]
+            rows = [row for question in part for row in await _one(pool, question, names, how)]
             written += len(rows)
             with beside(path) as temporary:
                 pl.DataFrame(rows, infer_schema_length=None).write_parquet(temporary, compression="zstd")
@@ -75,15 +86,7 @@ async def record(
     return written
 
 
-async def _one(
-    pool: Pool,
-    question: Question,
-    depth: int,
-    names: Sequence[str],
-    past: bool,
-    width: int,
-    worth: Worth | None,
-) -> list[dict[str, Any]]:
+async def _one(pool: Pool, question: Question, names: Sequence[str], how: Growth) -> list[dict[str, Any]]:
     """All rows of one question, shortest paths first."""
     query = query_of(question)
     said: dict[tuple[str, str], Reply] = {}
@@ -111,20 +114,20 @@ async def _one(
         }
 
     rows = [row(m, [], "answer", await ask(m, prompt_text(question.text))) for m in names]
-    fringe: list[Path_] = [([], [])]
-    for length in range(1, depth + 1):
-        longer: list[Path_] = []
+    fringe: list[Trail] = [([], [])]
+    for length in range(1, how.depth + 1):
+        longer: list[Trail] = []
         for path, replies in fringe:
             prompt = str(transcript([{"content": question.text}], replies, STEP)[0]["content"])
             said_now = [(model, await ask(model, prompt)) for model in names]
             for model, reply in said_now:
                 rows.append(row(model, path, STEP, reply))
                 on = [*path, f"{model}/{STEP}"]
-                if (past or answer_of(reply.text) is None) and _fits(question, [*replies, reply.text]):
+                if (how.past or answer_of(reply.text) is None) and _fits(question, [*replies, reply.text]):
                     longer.append((on, [*replies, reply.text]))
                 if answer_of(reply.text) is not None:
                     rows += [row(other, on, VERIFY, second) for other, second in said_now if other != model]
-        fringe = _taken_on(longer, question, width, worth) if length < depth else []
+        fringe = _taken_on(longer, question, how) if length < how.depth else []
     return rows
 
 
@@ -134,14 +137,15 @@ def _fits(question: Question, replies: Sequence[str]) -> bool:
     return len(vocabulary().encode([prompt])[0]) + LONGEST_REPLY <= CONTEXT
 
 
-def _taken_on(paths: list[Path_], question: Question, width: int, worth: Worth | None) -> list[Path_]:
+def _taken_on(paths: list[Trail], question: Question, how: Growth) -> list[Trail]:
     """The paths to go on from; of paths that show the same notes only the first counts as another."""
+    width = how.width
     if not width or len(paths) <= width:
         return paths
     rng = random.Random(f"{question.text}/{len(paths[0][0])}")
     order = rng.sample(range(len(paths)), len(paths))
-    if worth is not None:
-        liked = worth(question.text, [replies for _, replies in paths])
+    if how.worth is not None:
+        liked = how.worth(question.text, [replies for _, replies in paths])
         ranked = sorted(order, key=lambda i: -liked[i])
         order = [*ranked[: width - 1], *(i for i in order if i not in ranked[: width - 1])]
     chosen: dict[tuple[str, ...], int] = {}
