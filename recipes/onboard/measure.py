@@ -141,22 +141,8 @@ def one_seed(whole: Outcomes, cards: dict[str, tuple[float, float]], seed: int, 
                     continue
                 mean = new.mean()
                 told.append((design, n, new.quality, new, mean["std"]))
-        # Without the other models' answers: the probes' mean for every query, drawn to the others' mean by two probes' worth.
         order = choose_probes(at, prior(at), ~judged, max(PROBES), "random", np.random.default_rng(seed))
-        for n in PROBES:
-            some = order[:n]
-            flat = np.full(len(table), (truth[some].sum() + 2 * known.quality.mean()) / (n + 2))
-            flat[some] = truth[some]
-            shifted = np.clip(
-                known.quality.mean(axis=1) + (truth[some] - known.quality.mean(axis=1)[some]).mean() * n / (n + 2)
-                if n
-                else known.quality.mean(axis=1),
-                0.01,
-                0.99,
-            )
-            shifted[some] = truth[some]
-            told.append(("mean of probes", n, flat, some, None))
-            told.append(("others' mean, shifted", n, shifted, some, None))
+        told += rivals(known, truth, order)
         seconds = time.process_time() - began
         guess = ridge(parts, np.column_stack([t[2] for t in told]), each=True)(x)
         for i, (way, n, quality, new, std) in enumerate(told):
@@ -186,6 +172,20 @@ def one_seed(whole: Outcomes, cards: dict[str, tuple[float, float]], seed: int, 
                 }
             )
     return rows
+
+
+def rivals(known: Outcomes, truth: Any, order: Any) -> list[tuple[str, int, Any, Any, None]]:
+    """The probes' mean for every query, drawn to the others' mean by two probes' worth; and each query's mean over the
+    others, shifted by what the probes are off."""
+    usual, told = known.quality.mean(axis=1), []
+    for n in PROBES:
+        some = order[:n]
+        flat = np.full(len(truth), (truth[some].sum() + 2 * known.quality.mean()) / (n + 2))
+        off = (truth[some] - usual[some]).mean() * n / (n + 2) if n else 0.0
+        shifted = np.clip(usual + off, 0.01, 0.99)
+        flat[some] = shifted[some] = truth[some]
+        told += [("mean of probes", n, flat, some, None), ("others' mean, shifted", n, shifted, some, None)]
+    return told
 
 
 def _bins(p: Any, y: Any) -> list[list[float]]:

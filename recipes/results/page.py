@@ -14,6 +14,11 @@ READS_LABEL = "task_mean"
 IGNORE_TEXT = ("blind", "random", "fixed", "cheapest", "elo")
 
 
+INTRODUCTION = """\
+On recorded outcomes of real models; at the end, on [the lab's tiny ones](#the-lab), by hops that read each other ([relay](#relay)) and by
+[a router that is a language model](#router-r1) there, on [preferences](#preferences) in words, and on [new models](#new-models)."""
+
+
 def points(value: dict[str, float]) -> str:
     """`+1.9 [+1.2, +2.8]`."""
     return f"{100 * value['mean']:+.1f} [{100 * value['low']:+.1f}, {100 * value['high']:+.1f}]"
@@ -51,7 +56,7 @@ def head(report: dict[str, Any]) -> None:
     """Title, and how the figures came about."""
     made, settings = report["made"], report["settings"]
     print("# Results\n")
-    print("On recorded outcomes of real models; at the end, on [the lab's tiny ones](#the-lab).\n")
+    print(INTRODUCTION + "\n")
     print(
         f"Written by `recipes/results/page.py` from a report of {made['date']} ({made['device']}; {settings['seeds']} seeds, "
         f"{settings['folds']} folds, {settings['draws']} bootstrap draws, encoder {settings['encoder']['kind']}, routewright "
