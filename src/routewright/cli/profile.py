@@ -45,18 +45,19 @@ def profile(
     for name, text in pages.items():
         with beside(out / name) as temporary:
             temporary.write_text(text, encoding="utf-8")
-    shown = listing("model", "score %", "USD / 1,000", "good at", "weak at")
-    for one in made:
-        named = {
-            kind: ", ".join(t.task.split("/", 1)[-1] for t in one.tasks if t.verdict == kind)
-            for kind in ("strength", "weakness")
-        }
+    kinds = {"strength": "good at", "weakness": "weak at"}
+    named = {
+        kind: [", ".join(t.task.split("/", 1)[-1] for t in one.tasks if t.verdict == kind) for one in made]
+        for kind in kinds
+    }
+    told = [kind for kind in kinds if any(named[kind])]  # a table of one task tells neither
+    shown = listing("model", "score %", "USD / 1,000", *(kinds[kind] for kind in told))
+    for i, one in enumerate(made):
         shown.add_row(
             one.model,
             f"{100 * one.score:.1f} [{100 * one.low:.1f}, {100 * one.high:.1f}]",
             usd(1000 * one.cost_usd) + (" *" if not one.dominated_by else ""),
-            named["strength"],
-            named["weakness"],
+            *(named[kind][i] for kind in told),
         )
     console.print(shown)
     console.print("* no other model is both no dearer and no worse")

@@ -22,7 +22,7 @@ def curve(history: Sequence[Mapping[str, Any]], verdict: Mapping[str, Any]) -> s
         across = _LEFT + (_WIDTH - _LEFT - 20) * x / last
         return f"{across:.1f},{_TOP + (_HEIGHT - 2 * _TOP - 20) * (high - y) / span:.1f}"
 
-    told = "the best head met is kept" if verdict["kept"] else "no head was clearly better, the start is kept"
+    told = "the best one met is kept" if verdict["kept"] else "none was clearly better, the start is kept"
     lines = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {_HEIGHT}" font-family="sans-serif" font-size="12">',
         f'<rect width="{_WIDTH}" height="{_HEIGHT}" fill="white"/>',
