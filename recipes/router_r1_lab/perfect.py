@@ -51,7 +51,7 @@ class Perfect(Provider):
 
     def turn(self, prompt: str, question: Question) -> str:
         """The right turn after this prompt."""
-        told, *rounds = prompt.removeprefix(f"Q: {question.text}\nM: ").split("\n")
+        told, _, *rounds = prompt.removeprefix(f"Q: {question.text}\nM: ").split("\n")
         notes = [line.removeprefix("N: ") for line in rounds if line.startswith("N: ")]
         if prompt.endswith(ANSWER):
             return notes[-1] if notes else "none"

@@ -19,7 +19,7 @@ def test_what_is_taught_is_what_the_policy_shows_and_reads() -> None:
     form, rng = Short(), random.Random(3)
     for question in [*questions("composed", 40, "train", 1), *questions("units", 5, "train", 1)]:
         told = [Told(letter, i + 1, m.about) for i, (letter, m) in enumerate(zip(LETTERS, pool(rng), strict=False))]
-        parts = conversation(question, told)
+        parts = conversation(question, told, 0)
         models = tuple(Described(m.letter.lower(), " ".join(m.about), 1.0, m.rank) for m in told)
         turns: tuple[Turn, ...] = ()
         for i in range(1, len(parts), 2):

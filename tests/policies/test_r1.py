@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import random
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -14,7 +15,7 @@ from routewright.episodes.trace import replay, to_lines
 from routewright.episodes.transition import begin
 from routewright.errors import BudgetExceeded, ConfigError
 from routewright.policies.base import build_policy
-from routewright.policies.r1 import FORMS
+from routewright.policies.r1 import FORMS, R1
 from routewright.policies.r1_protocol import Described, Final, Route, Turn, Unreadable, View
 from routewright.policies.r1_tags import Tags, escaped
 from routewright.policies.r1_tools import Tools
@@ -105,9 +106,9 @@ def test_the_short_form() -> None:
         Turn("words", "What is it?", "i1 answer:Lima\nR: B hi"),
         Turn("mistral", QUESTION.text, "", failed=True),
     )
-    view = View(QUESTION.text, VIEW.models[:4], frozenset({"llama3"}), turns, rounds=4)
+    view = View(QUESTION.text, VIEW.models[:4], frozenset({"llama3"}), turns, value_usd=3e-3, rounds=4)
     assert form.prompt(view) == (
-        f"Q: {QUESTION.text}\nM: A 1 about 0; C 3 about 2; D 4 about 3\nR: A What is it?\nN: Lima\nR: D Q\nN: none\nR:"
+        f"Q: {QUESTION.text}\nM: A 1 about 0; C 3 about 2; D 4 about 3\nW: 6\nR: A What is it?\nN: Lima\nR: D Q\nN: none\nR:"
     )
     assert form.read(" C Q", view) == Route("llama3:8b", QUESTION.text)
     assert form.read(" answer:2", view) == Final("2")
@@ -115,6 +116,49 @@ def test_the_short_form() -> None:
     for text in ("", " B hi", " E hi", " A", "answer:", " A hi\n B hi"):
         with pytest.raises(Unreadable):
             form.read(text, view)
+
+
+@pytest.mark.parametrize("name", FORMS)
+@pytest.mark.parametrize("thought", ["hm: so", ""])
+def test_what_is_written_is_read_back(name: str, thought: str) -> None:
+    form = FORMS[name]
+    for said in (
+        Route("llama3:8b", "What is 2:1 : really?", thought),
+        Route("words", QUESTION.text, thought),
+        Final("2", thought),
+    ):
+        found = form.read(form.write(said, VIEW), VIEW)
+        assert isinstance(found, Route | Final)
+        kept = {"short": "", "tags": thought or "..."}.get(name, thought)
+        assert (found, found.thought) == (type(said)(*_without_thought(said), kept), kept)
+
+
+def _without_thought(said: Route | Final) -> tuple[str, ...]:
+    return (said.text,) if isinstance(said, Final) else (said.model, said.query)
+
+
+@pytest.mark.parametrize("name", FORMS)
+def test_a_prompt_begins_with_the_one_before_it_and_the_turn_that_followed(name: str) -> None:
+    """What the sequences of training, and servers that keep what they have read, rest on."""
+    form = FORMS[name]
+    view = View(QUESTION.text, tuple(Described(n, "", 2.0, i + 1) for i, n in enumerate(("m1", "m2"))))
+    said: list[Route | Final] = [Route("m1", "What is it?", "a"), Route("m2", "And now: what?", "b"), Final("2", "c")]
+    letters = play_order("m1", "m2")
+    router = Scripted(*(f" {form.write(one, replace(view, models=letters))}" for one in said))
+    replies = "i3 answer:Lima </information>"
+    play(router, Scripted(replies), Scripted(replies), form=name, budget_usd=0.5)
+    seen = [str(ask.messages[0]["content"]) for ask in router.asked]
+    assert len(seen) == 3
+    for before, after, text in zip(seen, seen[1:], said, strict=False):
+        assert after.startswith(f"{before} {form.write(text, replace(view, models=letters))}\n")
+
+
+def play_order(*names: str) -> tuple[Described, ...]:
+    """Models in the order in which `play` has them shown."""
+    state = begin(QUESTION, scripted_pool(Scripted(), *(Scripted() for _ in names)).cards, 0.01)
+    policy = build_policy("r1", {"router": "m0"})
+    assert isinstance(policy, R1)
+    return policy._view(state).models
 
 
 # -- what workers say is data

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from itertools import islice
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
@@ -65,6 +65,7 @@ class Recipe:
     tokens: int = 4096
     rate: float = 2e-3
     rounds: tuple[int, ...] = ()
+    optimiser: Literal["adamw", "muon"] = "adamw"
     context: int = CONTEXT
     shipped: bool = True  # whether its weights come with the package
 
@@ -80,7 +81,7 @@ class Recipe:
     def course(self) -> Course:
         from routewright.lab.learn import Course
 
-        return Course(self.steps, self.tokens, self.rate, rounds=self.rounds)
+        return Course(self.steps, self.tokens, self.rate, rounds=self.rounds, optimiser=self.optimiser)
 
 
 def _special(*families: str, steps: float = 0.35) -> dict[str, float]:
@@ -117,7 +118,9 @@ ROSTER: dict[str, Recipe] = {
             5,
             448,
             {ROUTE: 1.0},
-            2600,
+            3500,
+            rate=4e-3,
+            optimiser="muon",
             context=384,
             shipped=False,
         ),

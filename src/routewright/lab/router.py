@@ -9,7 +9,9 @@ there is none, the cheapest said to be good at all; else the dearest. So what is
 and the pool that it is to serve later is, like any other, one that it has not seen.
 
 Sub-questions are those of gold plans, with the gold answers filled in; names of the world are mostly invented ones, for a
-small model would learn them by heart. One conversation in five is a single question, passed on whole.
+small model would learn them by heart. One conversation in five is a single question, passed on whole. So are some of the composed
+ones, to anybody, and a few are not asked at all (`MANNERS`), whatever a right answer is worth: that it should depend on the worth is
+left to training by reinforcement, which needs to have seen every manner.
 """
 
 from __future__ import annotations
@@ -17,15 +19,23 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from routewright.lab.families import FAMILIES, Question
 from routewright.lab.questions import stream
 from routewright.lab.roster import INVENTED, renamed
 from routewright.policies.plan_text import ANSWER, fill
-from routewright.policies.r1_short import LETTERS, WHOLE, opening
+from routewright.policies.r1_short import LETTERS, WHOLE, WORTHS, opening
 
 Conversation = tuple[str, ...]
 SINGLE = 0.2  # of the conversations, the share about single questions
+Manner = Literal["plan", "whole", "none"]  # step by step; the whole question to one model; "none" without asking
+MANNERS: Mapping[Manner, float] = {
+    "plan": 0.8,
+    "whole": 0.16,
+    "none": 0.04,
+}  # shares of composed questions; single ones have no plan
+NOTHING = "none"  # the answer of a router that asks nobody
 ALL = "all"  # said of a model that is good at everything, more or less
 # What a model is said to be good at, by family: words that are one token each for the lab's models.
 ABILITIES: Mapping[str, str] = {
@@ -56,7 +66,8 @@ def conversations(seed: int, split: str = "train") -> Iterator[Conversation]:
     while True:
         alone = rng.random() < SINGLE
         question = next(single[rng.choice(list(single))] if alone else composed)
-        made = conversation(question, pool(rng))
+        manner = rng.choices(list(MANNERS), list(MANNERS.values()))[0]
+        made = conversation(question, pool(rng), rng.randrange(WORTHS), manner, rng)
         yield renamed(question.entities, made, rng) if rng.random() < INVENTED else made
 
 
@@ -86,20 +97,42 @@ def chosen(models: Sequence[Told], family: str) -> Told:
     return max(models, key=lambda m: m.rank)
 
 
-def conversation(question: Question, models: Sequence[Told]) -> Conversation:
-    """The right conversation about a question: shown and written in turn."""
-    start = opening(question.text, [(m.letter, m.rank, " ".join(m.about)) for m in models])
-    asked: list[tuple[str, str, str]] = []  # family, sub-question, answer
+def conversation(
+    question: Question, models: Sequence[Told], worth: int, manner: Manner = "plan", rng: random.Random | None = None
+) -> Conversation:
+    """A conversation about a question: shown and written in turn.
+
+    Args:
+        question: Single, or composed with its plan.
+        models: As they are shown.
+        worth: The figure shown.
+        manner: `plan` is the right one.
+        rng: With it, who is asked the `whole` composed question is drawn: half the time from all, else the dearest generalist.
+    """
+    start = opening(question.text, [(m.letter, m.rank, " ".join(m.about)) for m in models], worth)
+    if manner == "none":
+        return (f"{start}\nR:", f" {ANSWER}{NOTHING}")
+    asked: list[tuple[Told, str, str]] = []  # whom, sub-question, answer
     results: dict[int, str] = {}
-    for number, step in enumerate(question.plan, 1):
-        asked.append((step.family, fill(step.template, results), step.answer))
-        results[number] = step.answer
-    if not question.plan:
-        asked = [(question.family, WHOLE, question.answer)]
+    if question.plan and manner == "whole":
+        asked = [(anybody(models, rng), WHOLE, question.answer)]
+    elif question.plan:
+        for number, step in enumerate(question.plan, 1):
+            asked.append((chosen(models, step.family), fill(step.template, results), step.answer))
+            results[number] = step.answer
+    else:
+        asked = [(chosen(models, question.family), WHOLE, question.answer)]
     parts = [f"{start}\nR:"]
-    for family, text, answer in asked:
-        parts += [f" {chosen(models, family).letter} {text}\n", f"N: {answer}\nR:"]
+    for model, text, answer in asked:
+        parts += [f" {model.letter} {text}\n", f"N: {answer}\nR:"]
     return (*parts, f" {ANSWER}{question.answer}")
+
+
+def anybody(models: Sequence[Told], rng: random.Random | None) -> Told:
+    """Who is asked a composed question as it is: anybody, half the time, or else the dearest of those said to be good at all."""
+    if rng is not None and rng.random() < 0.5:
+        return rng.choice(models)
+    return max([m for m in models if ALL in m.about] or models, key=lambda m: m.rank)
 
 
 def descriptions(best: Mapping[str, str], generalists: Sequence[str]) -> dict[str, str]:

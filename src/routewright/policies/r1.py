@@ -154,14 +154,17 @@ class R1(Policy):
 
 def _turns(state: State) -> tuple[Turn, ...]:
     """The rounds so far."""
-    made = []
+    made: list[Turn] = []
+    spent = 0.0
     for step in state.steps:
+        spent += 0.0 if step.reply is None else step.reply.cost_usd
         if isinstance(step.action, Call) and step.reply is not None:
             reply, decision = step.reply, step.decision
             thought = decision.reason if isinstance(decision, Decision) else ""
             failed = reply.error is not None
             text = "this model could not be asked" if failed else reply.text
-            made.append(Turn(step.action.model or "", step.action.prompt or state.query.text, text, thought, failed))
+            query = step.action.prompt or state.query.text
+            made.append(Turn(step.action.model or "", query, text, thought, failed, spent))
     return tuple(made)
 
 

@@ -22,10 +22,23 @@ def models_text(view: View) -> str:
 
 
 def money_text(view: View) -> str:
-    """What is spent, what is left, what a right answer is worth, and how many rounds there are."""
-    left = "without limit" if math.isinf(view.left_usd) else f"{max(view.left_usd, 0.0):.3g} USD"
-    rounds = max(view.rounds - len(view.turns), 0)
+    """Before the first round: what may be spent, what a right answer is worth, and how many rounds there are."""
     return (
-        f"Spent so far: {view.spent_usd:.3g} USD. Left: {left}. A right answer is worth {view.value_usd:.3g} USD. "
-        f"Models may be asked {rounds} more time{'' if rounds == 1 else 's'}; to ask less is cheaper."
+        f"To spend: {_usd(view.spent_usd + view.left_usd)}. A right answer is worth {view.value_usd:.3g} USD. "
+        f"Models may be asked {_times(view.rounds)}; to ask less is cheaper."
     )
+
+
+def round_text(view: View, number: int) -> str:
+    """After a round, counted from 0: what is spent and left by then."""
+    spent = view.turns[number].spent_usd
+    left = view.spent_usd + view.left_usd - spent
+    return f"Spent so far: {spent:.3g} USD. Left: {_usd(left)}. Models may be asked {_times(view.rounds - number - 1)} more."
+
+
+def _usd(amount: float) -> str:
+    return "without limit" if math.isinf(amount) else f"{max(amount, 0.0):.3g} USD"
+
+
+def _times(count: int) -> str:
+    return f"{max(count, 0)} time{'' if count == 1 else 's'}"

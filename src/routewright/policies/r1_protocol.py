@@ -3,8 +3,12 @@
     prompt = form.prompt(View(question, models, turns, ...))
     wish = form.read(what_the_router_wrote, view)            # Route, Final, or Unreadable with the reason
 
+    text = form.write(Route("words", "How many vowels are in 'Lima'?"), view)      # and `read` gives it back
+
 A form writes the whole conversation anew before each turn, from the state alone, and reads one turn strictly. What workers
-reply is data: a form shows it so that it can neither close a mark nor be taken for the router's own words.
+reply is data: a form shows it so that it can neither close a mark nor be taken for the router's own words. While nothing goes wrong
+a prompt begins with all of the prompt before it and the turn that followed, as `write` has it: servers that keep what they have read
+need not read it again, and a whole conversation is one sequence for training.
 """
 
 from __future__ import annotations
@@ -37,13 +41,14 @@ class Described:
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """One round: what the router thought, whom it asked what, and the reply (or why there is none)."""
+    """One round: what the router thought, whom it asked what, the reply (or why there is none), and what was spent by then."""
 
     model: str
     query: str
     reply: str
     thought: str = ""
     failed: bool = False
+    spent_usd: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,8 +107,12 @@ class Form(ABC):
         """What the router is sent."""
 
     @abstractmethod
+    def write(self, said: Route | Final, view: View) -> str:
+        """A turn as a router writes it behind the prompt, without the space or line before it."""
+
+    @abstractmethod
     def read(self, text: str, view: View) -> Route | Final:
-        """What a turn says.
+        """What a turn says; `write` undone.
 
         Raises:
             Unreadable: It is no turn of this form, names no model shown, or asks where only an answer is left.
