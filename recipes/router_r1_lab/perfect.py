@@ -14,7 +14,7 @@ from collections.abc import AsyncIterator, Sequence
 from typing import ClassVar
 
 from routewright.lab.families import Question
-from routewright.lab.pool import READ, USD_PER_MTOK_OUT
+from routewright.lab.pool import card_of
 from routewright.lab.questions import query_of
 from routewright.lab.roster import ROSTER, vocabulary
 from routewright.lab.router import Told, chosen
@@ -23,7 +23,7 @@ from routewright.policies.r1_short import WHOLE
 from routewright.pools.config import CallSettings
 from routewright.pools.pool import Endpoint, Member, Pool
 from routewright.pools.providers.base import Ask, Completion, Delta, Provider
-from routewright.types import ModelCard, Usage
+from routewright.types import Usage
 
 NAME = "router"
 
@@ -66,8 +66,6 @@ class Perfect(Provider):
 
 def with_perfect_router(pool: Pool, asked: Sequence[Question]) -> Pool:
     """The pool with this router as a further model, at the price of the recipe `router`."""
-    recipe = ROSTER[NAME]
-    price = USD_PER_MTOK_OUT * recipe.parameters(len(vocabulary())) / 1e6
-    card = ModelCard(NAME, round(price * READ, 4), round(price, 4), recipe.context, recipe.about, None, 140)
+    card = card_of(ROSTER[NAME])
     member = Member(card, Endpoint(NAME, Perfect(asked), CallSettings()), NAME)
     return Pool({**pool.members, NAME: member})

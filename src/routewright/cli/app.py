@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import typer
+from typer.core import TyperGroup
 
 from routewright.cli.add_model import add_model
 from routewright.cli.ask import ask
@@ -20,6 +23,15 @@ from routewright.cli.route import route
 from routewright.cli.routes import routes
 from routewright.cli.serve import serve
 from routewright.cli.train import train
+from routewright.cli.train_r1 import train_r1
+
+
+class OrTable(TyperGroup):
+    """`train r1 ...` is a command of its own; everything else that follows `train` is about tables, as it always was."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        return super().parse_args(ctx, args if args and args[0] in self.commands else ["table", *args])
+
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -33,7 +45,12 @@ app.command()(collect)
 app.command()(inspect)
 app.command()(profile)
 app.command()(evaluate)
-app.command()(train)
+training = typer.Typer(cls=OrTable, rich_markup_mode=None)
+training.command("table")(train)
+training.command("r1")(train_r1)
+app.add_typer(
+    training, name="train", help="Train a router or a coordinator on recorded outcomes; `train r1`: a language model."
+)
 app.command("add-model")(add_model)
 app.command()(route)
 app.command()(ask)

@@ -33,7 +33,10 @@ def train(
         typer.Option(help="For policies trained on a response tree: a table of plain questions of several tasks."),
     ] = None,
 ) -> None:
-    """Train a router or a coordinator on recorded outcomes and save it (safetensors and JSON)."""
+    """Train a router or a coordinator on recorded outcomes and save it (safetensors and JSON).
+
+    A language model that routes is trained by `routewright train r1`.
+    """
     from routewright import coordinator, router
     from routewright.encoders import build_encoder
     from routewright.evaluate.multistep import check_part

@@ -14,6 +14,7 @@ from routewright.errors import PoolError
 from routewright.lab.roster import PLAN, ROSTER, ROUTE, Recipe, vocabulary
 from routewright.pools.config import check_pool
 from routewright.pools.pool import Pool, build_pool
+from routewright.types import ModelCard
 
 USD_PER_MTOK_OUT = 2.5  # of a million weights
 READ = 0.25  # a token read, of one written
@@ -69,6 +70,13 @@ def _entry(recipe: Recipe) -> dict[str, Any]:
         "output_tokens": _PLAN if PLAN in recipe.shares else _REPLY,
         "description": recipe.about,
     }
+
+
+def card_of(recipe: Recipe) -> ModelCard:
+    """What the pool would say of a model whose file is not there yet."""
+    entry = _entry(recipe)
+    prices = (entry["usd_per_mtok_in"], entry["usd_per_mtok_out"])
+    return ModelCard(recipe.name, *prices, recipe.context, recipe.about, None, entry["output_tokens"])
 
 
 def coordinates(name: str) -> bool:

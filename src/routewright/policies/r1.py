@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import ClassVar, Literal
 
 import numpy as np
@@ -60,6 +61,10 @@ class R1(Policy):
         descriptions: dict[str, str] = Field(
             default_factory=dict, description="what is said of a model, by name; for others what the pool says"
         )
+        renamed: bool = Field(
+            False,
+            description="show models under made-up names, others for every question: for training a router that reads",
+        )
         fallback: str = Field(
             "", description="who is asked where the router gives nothing; empty: the dearest that fits"
         )
@@ -82,8 +87,9 @@ class R1(Policy):
             return malformed(str(error))
         if isinstance(said, Final):
             return Decision(Answer("text", text=said.text), reason=said.thought[:_THOUGHT])
-        open_ = tuple(m.name for m in view.open)
-        call = Call(said.model, prompt=said.query, max_tokens=self.config.reply_tokens, role="solve")
+        real = {there: name for name, there in self._names(state).items()}
+        open_ = tuple(real[m.name] for m in view.open)
+        call = Call(real[said.model], prompt=said.query, max_tokens=self.config.reply_tokens, role="solve")
         return Decision(call, open_, None, said.thought[:_THOUGHT])
 
     def _next(self, state: State) -> Wish:
@@ -102,7 +108,8 @@ class R1(Policy):
 
     def _view(self, state: State) -> View:
         """What the router is shown now."""
-        faults, turns = _faults(state), _turns(state)
+        faults, names = _faults(state), self._names(state)
+        turns = tuple(replace(turn, model=names.get(turn.model, turn.model)) for turn in _turns(state))
         models, closed = self._models(state, faults)
         forced = len(turns) >= self.config.rounds or faults > self.config.repairs or len(closed) == len(models)
         return View(
@@ -128,14 +135,25 @@ class R1(Policy):
             raise ConfigError(
                 f"r1.models leaves nobody to ask: {', '.join(c.models) or 'the pool is the router alone'}."
             )
+        names = self._names(state)
         places = ranks([state.pool[i].usd_per_mtok_out for i in wanted])
         made = [
-            Described(card.name, c.descriptions.get(card.name, card.description), card.usd_per_mtok_out, place)
+            Described(names[card.name], c.descriptions.get(card.name, card.description), card.usd_per_mtok_out, place)
             for card, place in zip([state.pool[i] for i in wanted], places, strict=True)
         ]
         random.Random(f"{self.seed}/{faults}/{state.query.text}").shuffle(made)
-        closed = frozenset(state.pool[i].name for i in wanted if not (state.legal[i] if state.legal else True))
+        closed = frozenset(names[state.pool[i].name] for i in wanted if not (state.legal[i] if state.legal else True))
         return tuple(made), closed
+
+    def _names(self, state: State) -> dict[str, str]:
+        """Name in the pool -> name that is shown; made-up ones differ from question to question."""
+        names = [card.name for card in state.pool]
+        if not self.config.renamed:
+            return dict(zip(names, names, strict=True))
+        numbers = random.Random(f"names/{self.seed}/{state.query.text}").sample(
+            range(10, 10 + 10 * len(names)), len(names)
+        )
+        return {name: f"model-{number}" for name, number in zip(names, numbers, strict=True)}
 
     def _end(self, state: State) -> Decision:
         """Without the router: the last reply of a model, or a model asked the question as it is."""
@@ -143,7 +161,9 @@ class R1(Policy):
         answered = [s for s in state.steps if isinstance(s.action, Call) and s.reply and s.reply.error is None]
         models, closed = self._models(state, 0)
         failed = {call.model for call in tried}
-        names = [m.name for m in sorted(models, key=lambda m: -m.rank) if m.name not in closed and m.name not in failed]
+        real = {there: name for name, there in self._names(state).items()}
+        names = [real[m.name] for m in sorted(models, key=lambda m: -m.rank) if m.name not in closed]
+        names = [name for name in names if name not in failed]
         if answered or not names or len(tried) >= _FALLBACKS:
             return Decision(Answer("last"), reason="the router gave no answer")
         chosen = self.config.fallback if self.config.fallback in names else names[0]
