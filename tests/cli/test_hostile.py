@@ -365,7 +365,7 @@ OF_TRAIN: dict[str, tuple[list[object], tuple[str, ...]]] = {
     "unknown option": (["--policy", "knn", "--option", "n=5"], ("Unknown key 'n' in policy 'knn'", "Known: k, memory")),
     "option without =": (["--policy", "knn", "--option", "k"], ("--option 'k' is not of the form key=value",)),
     "option of a wrong type": (["--policy", "knn", "--option", "k=few"], ("k = 'few' in policy 'knn'", "integer")),
-    "seed below 0": (["--seed", -1], ("Invalid value for '--seed'", "routewright train --help")),
+    "seed below 0": (["--seed", -1], ("Invalid value for '--seed'", "routewright train table --help")),
 }
 
 
@@ -615,8 +615,8 @@ def test_no_router_there(tmp_path: Path, refused: Callable[..., str]) -> None:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["train"], ("Missing argument 'TABLE...'", "See: routewright train --help")),
-        (["train", "t.parquet"], ("Missing option '--out'", "See: routewright train --help")),
+        (["train"], ("Missing argument 'TABLE...'", "See: routewright train table --help")),
+        (["train", "t.parquet"], ("Missing option '--out'", "See: routewright train table --help")),
         (["trian", "t.parquet"], ("No such command 'trian'", "See: routewright --help")),
         (["inspect", "a.parquet", "b.parquet"], ("unexpected extra argument", "See: routewright inspect --help")),
         (["route", "r"], ("Missing option '--query'", "See: routewright route --help")),

@@ -33,12 +33,12 @@ def round_text(view: View, number: int) -> str:
     """After a round, counted from 0: what is spent and left by then."""
     spent = view.turns[number].spent_usd
     left = view.spent_usd + view.left_usd - spent
-    return f"Spent so far: {spent:.3g} USD. Left: {_usd(left)}. Models may be asked {_times(view.rounds - number - 1)} more."
+    return f"Spent so far: {spent:.3g} USD. Left: {_usd(left)}. Models may be asked {_times(view.rounds - number - 1, 'more ')}."
 
 
 def _usd(amount: float) -> str:
     return "without limit" if math.isinf(amount) else f"{max(amount, 0.0):.3g} USD"
 
 
-def _times(count: int) -> str:
-    return f"{max(count, 0)} time{'' if count == 1 else 's'}"
+def _times(count: int, more: str = "") -> str:
+    return f"{max(count, 0)} {more}time{'' if count == 1 else 's'}"

@@ -57,9 +57,8 @@ class RandomRoutes(R1):
         if view.open and not view.forced and len(view.turns) < self._rounds:
             model = self._rng.choice(view.open).name
             said = Route(model, state.query.text, "Somebody else may know." if view.turns else "Somebody may know.")
-            decision = Decision(
-                Call(real[model], prompt=state.query.text, max_tokens=self.config.reply_tokens, role="solve")
-            )
+            call = Call(real[model], prompt=state.query.text, max_tokens=self.config.reply_tokens, role="solve")
+            decision = Decision(call, reason=said.thought)
         else:
             text = answer_text(view.turns[-1].reply).strip() if view.turns else ""
             said = Final(" ".join(text.split())[:300] or "unknown", "That is the answer.")
