@@ -49,16 +49,25 @@ def train(
     recipe = ROSTER[name] if steps is None else dataclasses.replace(ROSTER[name], steps=steps)
     words = vocabulary()
     began = time.process_time()
-    with progress(f"training {name}") as bar:
-        model = learn.train(
-            words,
-            recipe.shape(len(words)),
-            source(recipe),
-            dataclasses.replace(recipe.course, seed=seed),
-            out / f"{name}.checkpoint",
-            lambda step, of, loss: bar(step, of, f"loss {loss:.3f}"),
-            device,
-        )
+    model = None
+    then = recipe.then if steps is None else None
+    for lesson, checkpoint in ((recipe, f"{name}.checkpoint"), *([(then, f"{name}.2.checkpoint")] if then else [])):
+        with progress(f"training {name}" + (", second lesson" if lesson is then else "")) as bar:
+
+            def told(step: int, of: int, loss: float, bar: Any = bar) -> None:
+                bar(step, of, f"loss {loss:.3f}")
+
+            model = learn.train(
+                words,
+                lesson.shape(len(words)),
+                source(lesson),
+                dataclasses.replace(lesson.course, seed=seed),
+                out / checkpoint,
+                told,
+                device,
+                model,
+            )
+    assert model is not None
     card = write_model(out, recipe, model, words, time.process_time() - began, questions)
     console.print(card)
 
