@@ -186,7 +186,8 @@ async def go(given: argparse.Namespace) -> None:
         return
     await routers(table, "reinforced", given.reinforced, said, full=True)
     await routers(table, "imitation", given.imitation, said, full=False)
-    await others(table, best, given.relay, given.answers)
+    if given.others:
+        await others(table, best, given.relay, given.answers)
 
 
 if __name__ == "__main__":
@@ -195,6 +196,9 @@ if __name__ == "__main__":
     parser.add_argument("--imitation", type=Path, nargs="*", default=[], help="folders of `lab train router`")
     parser.add_argument(
         "--reinforced", type=Path, nargs="*", default=[], help="folders of `train r1`, begun from those"
+    )
+    parser.add_argument(
+        "--others", action=argparse.BooleanOptionalAction, default=True, help="those who need no router"
     )
     parser.add_argument("--relay", type=Path, nargs="*", default=[], help="folders of trained relays, to play too")
     parser.add_argument(

@@ -1,6 +1,7 @@
-"""The tables of the results, from what `measure.py` and `train r1` wrote: `python recipes/router_r1_lab/page.py out/router-r1.json [FOLDER ...]`.
+"""The tables of the results, from what `measure.py` and `train r1` wrote: `python recipes/router_r1_lab/page.py out/router-r1.json [FILE ...]
+[--trainings FOLDER ...]`.
 
-Folders are those of `train r1`, one a training, for the curve.
+Several files of the same questions are put together. Folders are those of `train r1`, one a training.
 """
 
 from __future__ import annotations
@@ -174,13 +175,14 @@ def tokens(told: Row, value: float = 1e-2) -> str:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
-    parser.add_argument("file", type=Path)
-    parser.add_argument("folders", type=Path, nargs="*")
+    parser.add_argument("files", type=Path, nargs="+")
+    parser.add_argument("--trainings", type=Path, nargs="*", default=[])
     given = parser.parse_args()
-    found = json.loads(given.file.read_text(encoding="utf-8"))
-    parts = [main_table(found), [tokens(found)]]
-    if any(r["few"] for r in found["rows"]):
-        parts += [frontier(found), late(found)]
-    if given.folders:
-        parts.append(course(given.folders))
+    found = [json.loads(file.read_text(encoding="utf-8")) for file in given.files]
+    whole = {**found[0], "rows": [row for one in found for row in one["rows"]]}
+    parts = [main_table(whole), [tokens(whole)]]
+    if any(r["few"] for r in whole["rows"]):
+        parts += [frontier(whole), late(whole)]
+    if given.trainings:
+        parts.append(course(given.trainings))
     print("\n\n".join("\n".join(part) for part in parts))

@@ -36,7 +36,7 @@ from routewright.train.r1_world import ROUTER, World
 from routewright.types import Call, Episode, Floats
 
 Record = dict[str, Any]
-LOOKS = 3  # worths of a right answer that a look plays, spread evenly over the logarithm of the range
+LOOKS = 5  # worths of a right answer that a look plays, spread evenly over the logarithm of the range
 
 
 @dataclass(frozen=True)
