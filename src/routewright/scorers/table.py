@@ -25,6 +25,7 @@ SCORERS: Table[type[Scorer]] = Table(
         "mf": "routewright.scorers.mf:MF",
         "irt": "routewright.scorers.irt:IRT",
         "graph": "routewright.scorers.graph:Graph",
+        "profiled": "routewright.scorers.profiled:Profiled",
         "elo": "routewright.scorers.elo:Elo",
         "gbdt": "routewright.scorers.gbdt:GBDT",
     },
