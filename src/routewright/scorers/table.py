@@ -26,6 +26,7 @@ SCORERS: Table[type[Scorer]] = Table(
         "irt": "routewright.scorers.irt:IRT",
         "graph": "routewright.scorers.graph:Graph",
         "profiled": "routewright.scorers.profiled:Profiled",
+        "graphrouter": "routewright.scorers.graphrouter:GraphRouter",
         "elo": "routewright.scorers.elo:Elo",
         "gbdt": "routewright.scorers.gbdt:GBDT",
     },
