@@ -48,7 +48,9 @@ def one_seed(table: Outcomes, seed: int, spent: dict[str, list[float]]) -> dict[
         top = float(train.cost_usd.max())
         cost = test.cost_usd / top
 
-        def fitted(kind: str, name: str, train: Outcomes = train, test: Outcomes = test, x: Floats = x, y: Floats = y, **o: str):
+        def fitted(
+            kind: str, name: str, train: Outcomes = train, test: Outcomes = test, x: Floats = x, y: Floats = y, **o: str
+        ):
             scorer = build_scorer(kind, o, seed)
             began = time.process_time()
             scorer.fit(train, x)

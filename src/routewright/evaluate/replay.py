@@ -153,9 +153,7 @@ def _validation(
     return join(pieces, len(unit.train)).take(part.nontest)
 
 
-def _counted(
-    part: Fold, settings: Settings, seed: int, chosen: Mapping[Job, Chosen], unit_index: int
-) -> Floats:
+def _counted(part: Fold, settings: Settings, seed: int, chosen: Mapping[Job, Chosen], unit_index: int) -> Floats:
     """[3, FINE] forecasts of the validation queries, counted; the fits had seen neither them nor the test part."""
     total = []
     for j in range(settings.folds):

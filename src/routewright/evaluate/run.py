@@ -258,7 +258,14 @@ class _Store:
 
 def _code() -> str:
     """A hash of the code that a fit's result depends on: after a change of it, finished fits are made again."""
-    return _hash_of("encoders/*.py", "scorers/*.py", "outcomes/*.py", "evaluate/crossfit.py", "evaluate/calibration.py", "evaluate/settings.py")
+    return _hash_of(
+        "encoders/*.py",
+        "scorers/*.py",
+        "outcomes/*.py",
+        "evaluate/crossfit.py",
+        "evaluate/calibration.py",
+        "evaluate/settings.py",
+    )
 
 
 def _code_of_episodes() -> str:

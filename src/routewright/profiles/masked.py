@@ -83,7 +83,7 @@ def trained(graph: Graph, z: Floats, depth: int, seed: int) -> Floats:
         loss = (gap**2 * (1 - seen)).sum() / (1 - seen).sum().clamp(min=1)
         loss = loss + ((end["query"] - start["query"])[blank] ** 2).sum() / (k * blank.sum().clamp(min=1))
         steps.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         steps.step()
     with torch.no_grad():
         return unit(run(start, None)["model"].double().numpy().astype(np.float64))

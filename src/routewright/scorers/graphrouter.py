@@ -276,9 +276,7 @@ def train(
     def held_loss() -> float:
         with torch.no_grad():
             nodes, _ = run(sees @ p["align"] + p["align_b"], e, everything)
-            return float(
-                loss(said(wants @ p["align"] + p["align_b"], nodes, mean), y_held, torch.ones_like(y_held))
-            )
+            return float(loss(said(wants @ p["align"] + p["align_b"], nodes, mean), y_held, torch.ones_like(y_held)))
 
     optimiser = torch.optim.AdamW(list(p.values()), lr=config.rate, weight_decay=config.decay)
     best, least = {k: v.detach().clone() for k, v in p.items()}, float("inf")

@@ -82,8 +82,9 @@ def fit(kind: Kind, z: Floats, profiles: Floats, quality: Floats, seed: int) -> 
 
 def forecast(kind: Kind, p: Mapping[str, Any], z: Floats, profiles: Floats) -> Floats:
     """[Q, M] quality, not yet held to [0, 1]."""
+    out: Floats
     if kind == "sim":
-        out: Floats = p["a"] + p["b"] * cosine(z, profiles)
+        out = p["a"] + p["b"] * cosine(z, profiles)
     elif kind == "mlp":
         out = np.maximum((z @ p["a"])[:, None] + (profiles @ p["b"])[None] + p["c"], 0.0) @ p["v"] + p["o"]
     else:

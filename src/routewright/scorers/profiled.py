@@ -30,7 +30,7 @@ from routewright.types import Floats, Query
 class ProfiledConfig(Config):
     """Options of `profiled`."""
 
-    profile: RouteProfile = Field(default_factory=RouteProfile, description="what a model's profile is made of")
+    profile: RouteProfile = Field(RouteProfile(), description="what a model's profile is made of")
     router: Kind = Field("graph", description="what reads it: sim, mlp or graph")
     width: int = Field(32, ge=1, description="principal directions of the queries kept")
 
