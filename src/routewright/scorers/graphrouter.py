@@ -286,7 +286,7 @@ def train(
         nodes, _ = run(at, e, seen)
         wrong = loss(said(at, nodes, mean), y, 1 - seen)
         optimiser.zero_grad()
-        wrong.backward()  # type: ignore[no-untyped-call]
+        wrong.backward()
         optimiser.step()
         if (t % _EVERY == 0 or t == config.steps) and (now := held_loss()) < least:
             best, least = {k: v.detach().clone() for k, v in p.items()}, now

@@ -124,7 +124,8 @@ def cosine(z: Floats, profiles: Floats) -> Floats:
 
     def ones(x: Floats) -> Floats:
         length = np.linalg.norm(x, axis=1, keepdims=True)
-        return np.divide(x, length, out=np.zeros_like(x), where=length > 1e-12)
+        scaled: Floats = np.divide(x, length, out=np.zeros_like(x), where=length > 1e-12)
+        return scaled
 
     out: Floats = ones(z) @ ones(profiles).T
     return out
