@@ -16,7 +16,9 @@ from routewright.outcomes import Outcomes
 from routewright.router import Router, load
 from routewright.scorers import SCORERS, Scorer, build_scorer
 from routewright.types import Forecast, Query, Vectors
+from tests.extras import needs
 
+NEEDS_TORCH = {"graphrouter"}  # to train; not to serve
 ONE_MODEL = {"fixed", "cheapest", "random"}  # rule out all models but one
 NEW = [
     Query("How many apples are left if Kofi has 12 and gives away 5?", "n-0", "arithmetic", "simulated"),
@@ -69,6 +71,8 @@ def equal(one: Forecast, other: Forecast, atol: float = 0.0) -> None:
 
 @pytest.fixture(scope="module", params=list(SCORERS))
 def kind(request: pytest.FixtureRequest) -> str:
+    if request.param in NEEDS_TORCH:
+        needs("torch", "train")
     return str(request.param)
 
 
@@ -383,6 +387,8 @@ def test_what_reads_the_query_learns_from_it(
     kind: str, sums_and_poems: tuple[Outcomes, Outcomes, Vectors, Vectors]
 ) -> None:
     """Squared error of the blind control is 0.25; anything that reads the query has to halve it."""
+    if kind in NEEDS_TORCH:
+        needs("torch", "train")
     train, test, x, wanted = sums_and_poems
     forecast = fitted(kind, train, x).forecast(test.queries, wanted)
     assert ((forecast.quality - test.quality) ** 2).mean() < 0.125

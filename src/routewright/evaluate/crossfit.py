@@ -12,12 +12,13 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from routewright.encoders import build_encoder
 from routewright.encoders.cache import vectors_of
+from routewright.evaluate.calibration import FINE, count
 from routewright.evaluate.course import Course
 from routewright.evaluate.multistep import follow
 from routewright.evaluate.settings import Part, Settings, value_grid
@@ -67,6 +68,8 @@ class Chosen:
     gap: Floats  # [n] a scorer's forecast quality of the second model minus the first, of two; empty otherwise
     cost_log_error: float  # mean |log(forecast / real cost)| over rows and models; NaN: it forecasts nothing
     quality_error: float  # mean squared error of forecast quality; NaN: it forecasts nothing
+    told: Floats = field(default_factory=lambda: np.zeros((0, 3, FINE)))
+    """[H, 3, FINE] forecasts and outcomes counted, for each fold left out in turn (`calibration.py`); H = 0: none made."""
 
 
 def fold_of(unit: Unit, settings: Settings, seed: int) -> Ints:
@@ -117,7 +120,11 @@ def fit_job(
             course = Course(sweep(forecast, value_grid()).astype(np.int16))
             if len(train.models) == 2:
                 gap = forecast.quality[:, 1] - forecast.quality[:, 0]
-        out[part.label] = Chosen(rows, on_test, course, gap, *_errors(forecast, target))
+        told = np.zeros((0, 3, FINE))
+        if forecast is not None:
+            mine = [np.ones(len(rows), dtype=bool)] if on_test else [fold[rows] == k for k in job.held]
+            told = np.stack([count(forecast.quality[m], target.quality[m]) for m in mine])
+        out[part.label] = Chosen(rows, on_test, course, gap, *_errors(forecast, target), told)
         if note is not None:
             note(part.label)
     return out

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from routewright.evaluate import metrics
+from routewright.evaluate.calibration import block
 from routewright.evaluate.course import Course
 from routewright.evaluate.crossfit import Unit
 from routewright.evaluate.curves import TARGETS, Curves, aiq, gain_over_line
@@ -193,12 +194,19 @@ def _policy(base: _Baseline, settings: Settings, runs: Sequence[Replay]) -> Poli
         "arena_score": metrics.arena_score(keep_quality.mean, keep_cost.mean),
         "cost_log_error": _number(np.mean([r.cost_log_error for r in runs])),
         "quality_squared_error": _number(np.mean([r.quality_error for r in runs])),
+        "calibration": _calibration(runs),
         "collapse": _collapse(base, [r.course.at(_fixed_trade_off(base)) for r in runs]),
         "collapse_at_best_single": _collapse(base, [r.keep for r in runs]),
     }
     if len(runs[0].gap):
         facts["pair"] = _pair(base, runs)
     return PolicyResult(measures, _frontier(base, runs), facts)
+
+
+def _calibration(runs: Sequence[Replay]) -> Json | None:
+    """Reliability before and after calibration over all seeds; None where nothing was forecast."""
+    before, after = (block([told[i] for run in runs for told in run.told]) for i in (0, 1))
+    return None if before is None else {"before": before, "after": after}
 
 
 def _frontier(base: _Baseline, runs: Sequence[Replay]) -> list[Json]:

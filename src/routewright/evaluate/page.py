@@ -12,7 +12,7 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from routewright.evaluate import bars
+from routewright.evaluate import bars, reliability
 from routewright.evaluate.plots import Cast, FrontierPlot
 from routewright.evaluate.settings import CONTROLS, VOTE
 from routewright.evaluate.wording import (
@@ -215,6 +215,10 @@ class _Page:
     def shares(self, table: Block) -> dict[str, Any]:
         """Call shares of every policy, as its collapse block has them."""
         return bars.shares({label: self.policy(table, label)["collapse"]["share"] for label in self.labels_of(table)})
+
+    def reliability(self, table: Block) -> list[dict[str, Any]]:
+        """Reliability diagrams of whatever forecasts quality."""
+        return reliability.diagrams({label: self.policy(table, label) for label in self.labels_of(table)})
 
     def index_of(self, name: str) -> int:
         return [n for n, _ in self.tables].index(name)

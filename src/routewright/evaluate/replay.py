@@ -7,11 +7,12 @@ the points at which the policy is quoted. They are then applied to the test quer
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
+from routewright.evaluate.calibration import calibrated
 from routewright.evaluate.course import Course, join, one_model
 from routewright.evaluate.crossfit import Chosen, Job, Unit, fold_of
 from routewright.evaluate.curves import TARGETS, log_targets, mixtures
@@ -53,6 +54,7 @@ class Replay:
     gap: Floats  # [Q] forecast quality gap for two-model pools, empty otherwise
     cost_log_error: float
     quality_error: float
+    told: list[tuple[Floats, Floats]] = field(default_factory=list)  # a test part: counts before and after calibration
 
 
 def parts_of(unit: Unit, settings: Settings, seed: int) -> list[Fold]:
@@ -85,6 +87,7 @@ def replay(unit: Unit, settings: Settings, seed: int, chosen: Mapping[Job, Chose
     n, grid = len(judged), value_grid()
     curve_quality, curve_cost = np.zeros((TARGETS, n)), np.zeros((TARGETS, n))
     whole, keep, top = [], [], []
+    told: list[tuple[Floats, Floats]] = []
     gaps = np.zeros(n if all(len(c.gap) for c in chosen.values()) else 0)
     keep_value: list[float | None] = []
     for part in parts_of(unit, settings, seed):
@@ -93,6 +96,9 @@ def replay(unit: Unit, settings: Settings, seed: int, chosen: Mapping[Job, Chose
         whole.append((rows, final.course))
         if len(gaps):
             gaps[rows] = final.gap
+        if len(final.told):
+            mine = final.told[0]
+            told.append((mine, calibrated(_counted(part, settings, seed, chosen, unit_index), mine)))
         seen = _validation(part, unit, settings, seed, chosen, unit_index)
         quality, cost = train.quality[part.nontest], train.cost_usd[part.nontest]
         mean_quality, mean_cost = quality.mean(axis=0), cost.mean(axis=0)
@@ -128,6 +134,7 @@ def replay(unit: Unit, settings: Settings, seed: int, chosen: Mapping[Job, Chose
         gaps,
         float(np.mean([c.cost_log_error for c in finals])),
         float(np.mean([c.quality_error for c in finals])),
+        told,
     )
 
 
@@ -144,6 +151,18 @@ def _validation(
         mine: Bools = fold_of(unit, settings, seed)[fit.rows] == j
         pieces.append((fit.rows[mine], fit.course.take(mine)))
     return join(pieces, len(unit.train)).take(part.nontest)
+
+
+def _counted(part: Fold, settings: Settings, seed: int, chosen: Mapping[Job, Chosen], unit_index: int) -> Floats:
+    """[3, FINE] forecasts of the validation queries, counted; the fits had seen neither them nor the test part."""
+    total = []
+    for j in range(settings.folds):
+        if j == part.key:
+            continue
+        held = (j,) if part.key < 0 else tuple(sorted((j, part.key)))
+        total.append(chosen[Job(unit_index, seed, held)].told[held.index(j)])
+    out: Floats = np.sum(total, axis=0)
+    return out
 
 
 def _validated_ends(unit: Unit, settings: Settings, seed: int, part: Fold) -> NDArray[np.int16]:

@@ -233,6 +233,7 @@ class _Store:
                     a["gap"],
                     float(a["cost"]),
                     float(a["quality"]),
+                    a["told"],
                 )
         return found
 
@@ -250,13 +251,21 @@ class _Store:
                     gap=c.gap,
                     cost=c.cost_log_error,
                     quality=c.quality_error,
+                    told=c.told,
                     **steps,
                 )
 
 
 def _code() -> str:
     """A hash of the code that a fit's result depends on: after a change of it, finished fits are made again."""
-    return _hash_of("encoders/*.py", "scorers/*.py", "outcomes/*.py", "evaluate/crossfit.py", "evaluate/settings.py")
+    return _hash_of(
+        "encoders/*.py",
+        "scorers/*.py",
+        "outcomes/*.py",
+        "evaluate/crossfit.py",
+        "evaluate/calibration.py",
+        "evaluate/settings.py",
+    )
 
 
 def _code_of_episodes() -> str:

@@ -96,6 +96,28 @@ class Pair(Config):
     pgr: float | None
 
 
+class ReliabilityPoint(Config):
+    """The forecasts of one bin."""
+
+    forecast: float = Field(ge=0, le=1)
+    outcome: float = Field(ge=0, le=1)
+    share: float = Field(ge=0, le=1)
+
+
+class Reliability(Config):
+    """Forecast quality against what came out."""
+
+    error: float = Field(ge=0, le=1)
+    points: tuple[ReliabilityPoint, ...] = Field(min_length=1)
+
+
+class Calibration(Config):
+    """Out of fold as forecast, and after calibration on the other folds."""
+
+    before: Reliability
+    after: Reliability
+
+
 class _AnyPolicy(Config):
     gain_over_line: Interval
     aiq: Interval
@@ -115,6 +137,7 @@ class Policy(_AnyPolicy):
     arena_score: float
     cost_log_error: float | None
     quality_squared_error: float | None
+    calibration: Calibration | None = None
     collapse_at_best_single: Collapse
     pair: Pair | None = None
 

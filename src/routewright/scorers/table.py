@@ -25,6 +25,8 @@ SCORERS: Table[type[Scorer]] = Table(
         "mf": "routewright.scorers.mf:MF",
         "irt": "routewright.scorers.irt:IRT",
         "graph": "routewright.scorers.graph:Graph",
+        "profiled": "routewright.scorers.profiled:Profiled",
+        "graphrouter": "routewright.scorers.graphrouter:GraphRouter",
         "elo": "routewright.scorers.elo:Elo",
         "gbdt": "routewright.scorers.gbdt:GBDT",
     },

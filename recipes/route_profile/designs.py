@@ -1,0 +1,152 @@
+"""The whole table of RouteProfile: every design of a profile, read by three routers, judged out of fold.
+
+    python recipes/route_profile/designs.py ../shared/data/mmlu_redux.parquet --out out/route_profile
+
+Per seed the queries are dealt into five folds. Encoder, profiles and routers are fitted on four of them; each query of the
+fifth goes to the model of the highest forecast, as in the paper (quality alone, whatever it costs). What it scored there is
+kept per query; intervals are over queries and seeds (`Draws` of the evaluation), all differences paired. Beside them: the
+best constant (chosen on the four folds), the mean of the task label (`task_mean`, which live traffic lacks) and `knn`. Tables of
+more than `--most` queries or `--pool` models are cut to as many, drawn once and blindly. One table and file at a time; JSON beside and renamed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from pathlib import Path
+
+import numpy as np
+
+from routewright.encoders import build_encoder
+from routewright.evaluate.intervals import Draws, interval
+from routewright.outcomes import load
+from routewright.outcomes.arrays import Outcomes
+from routewright.outcomes.split import folds
+from routewright.outcomes.table import beside
+from routewright.profiles.vectors import Graph, designs
+from routewright.scorers import build_scorer
+from routewright.scorers.pairs import Kind, fit, forecast
+from routewright.scorers.profiled import sides
+from routewright.types import Floats
+
+ROUTERS: tuple[Kind, ...] = ("sim", "mlp", "graph")
+WIDTH, FOLDS, DRAWS = 16, 5, 1000
+
+
+def one_seed(table: Outcomes, seed: int) -> dict[str, Floats]:
+    """Label -> [Q] score of the model chosen for each query when nothing fitted had seen it."""
+    fold = folds(table.groups, table.strata, FOLDS, seed)
+    out: dict[str, Floats] = {}
+    for k in range(FOLDS):
+        rows, wanted = np.flatnonzero(fold != k), np.flatnonzero(fold == k)
+        train, test = table.take(rows), table.take(wanted)
+        encoder = build_encoder("hashing")
+        texts = [q.text for q in train.queries]
+        encoder.fit(texts)
+        x, y = encoder.encode(texts), encoder.encode([q.text for q in test.queries])
+
+        def keep(label: str, pick: Floats, test: Outcomes = test, wanted: Floats = wanted) -> None:
+            column = out.setdefault(label, np.zeros(len(table)))
+            column[wanted] = test.quality[np.arange(len(test)), pick]
+
+        keep("best constant", np.full(len(test), train.quality.mean(axis=0).argmax()))
+        for kind in ("task_mean", "knn"):
+            scorer = build_scorer(kind, seed=seed)
+            scorer.fit(train, x)
+            keep(kind, scorer.forecast(test.queries, y).quality.argmax(axis=1))
+        graph = Graph(train)
+        for design in designs():
+            space, z, profiles = sides(design, train, graph, x.astype(np.float64), WIDTH, seed)
+            there = space.queries(test.queries, y.astype(np.float64))
+            for router in ROUTERS:
+                fitted = fit(router, z, profiles, train.quality, seed)
+                keep(f"{design.name}: {router}", forecast(router, fitted, there, profiles).argmax(axis=1))
+    return out
+
+
+def measured(table: Outcomes, seeds: int) -> dict[str, object]:
+    """Mean and interval of every label, and its paired difference to the best constant and to knn."""
+    runs = []
+    for seed in range(seeds):
+        runs.append(one_seed(table, seed))
+        print(table.name, "seed", seed, f"{time.process_time():.0f} CPU s", flush=True)
+    draws = Draws.make(table.groups, seeds, DRAWS, (37, 0))
+    mean, drawn = {}, {}
+    for label in runs[0]:
+        stacked = np.stack([r[label] for r in runs])
+        mean[label] = float(stacked.mean())
+        drawn[label] = draws.over_seeds(draws.means(stacked).T)
+
+    def difference(a: str, b: str) -> dict[str, float]:
+        return interval(mean[a] - mean[b], drawn[a] - drawn[b])
+
+    labels = list(mean)
+    routers = {r: [label for label in labels if label.endswith(f": {r}")] for r in ROUTERS}
+
+    def group(has: str, lacks: str = "\0") -> tuple[float, Floats]:
+        mine = [x for r in ROUTERS for x in routers[r] if has in x and lacks not in x]
+        return float(np.mean([mean[x] for x in mine])), np.mean([drawn[x] for x in mine], axis=0)
+
+    def between(a: tuple[float, Floats], b: tuple[float, Floats]) -> dict[str, float]:
+        return interval(a[0] - b[0], a[1] - b[1])
+
+    flat, structured = group("flat "), group("structured ")
+    free, trained = group("structured embedding", "masked"), group("masked")
+    # Domain nodes are reached from a model by two hops or more; query nodes by one.
+    near = [group(f"structured {kind} 1:") for kind in ("text", "embedding")]
+    far = [group(f"structured {kind} {d}:") for kind in ("text", "embedding") for d in (3, 4)]
+
+    def average(parts: list[tuple[float, Floats]]) -> tuple[float, Floats]:
+        return float(np.mean([p[0] for p in parts])), np.mean([p[1] for p in parts], axis=0)
+
+    return {
+        "table": table.name,
+        "queries": len(table),
+        "models": len(table.models),
+        "score_kind": table.score_kind,
+        "seeds": seeds,
+        "scores": {label: interval(mean[label], drawn[label]) for label in labels},
+        "against_constant": {label: difference(label, "best constant") for label in labels},
+        "against_knn": {label: difference(label, "knn") for label in labels},
+        "findings": {
+            "structured - flat": between(structured, flat),
+            "queries (1 hop) - domains (3, 4 hops)": between(average(near), average(far)),
+            "trained - free embedding": between(trained, free),
+        },
+    }
+
+
+def main() -> None:
+    """Measure the tables given, one JSON each."""
+    parser = argparse.ArgumentParser(description="Every profile design, read by three routers.")
+    parser.add_argument("tables", nargs="+", type=Path)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--most", type=int, default=400, help="queries of a table")
+    parser.add_argument("--pool", type=int, default=16, help="models of a table, drawn once")
+    given = parser.parse_args()
+    given.out.mkdir(parents=True, exist_ok=True)
+    try:
+        import torch
+    except ImportError:
+        parser.error('the trained designs need torch: pip install "routewright[train]"')
+    torch.set_num_threads(1)
+    for path in given.tables:
+        table = load(path)
+        whole = len(table)
+        if whole > given.most:
+            table = table.take(np.sort(np.random.default_rng(0).permutation(whole)[: given.most]))
+        if len(table.models) > given.pool:
+            drawn = np.sort(np.random.default_rng(0).permutation(len(table.models))[: given.pool])
+            table = table.with_models([table.models[m] for m in drawn])
+        began = time.process_time()
+        found = measured(table, given.seeds)
+        found |= {"cut_from": whole, "cpu_s": time.process_time() - began}
+        with beside(given.out / f"{path.stem}.json") as part:
+            part.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+        print(path.stem, len(table), f"{found['cpu_s']:.0f} CPU s", flush=True)
+
+
+if __name__ == "__main__":
+    main()
