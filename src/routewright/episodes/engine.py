@@ -268,7 +268,9 @@ async def _reviewed(r: Run, node: int) -> Decision | None:
     state = published(r, replace(r.state, focus=node))
     made = await asyncio.to_thread(r.policy.review, state) if r.policy.blocking else r.policy.review(state)
     if made is not None and not isinstance(made.action, Call | Think):
-        raise EpisodeError(f"{r.policy.kind} reviewed a call with {type(made.action).__name__}. Expected a Call or a Think.")
+        raise EpisodeError(
+            f"{r.policy.kind} reviewed a call with {type(made.action).__name__}. Expected a Call or a Think."
+        )
     return made
 
 
