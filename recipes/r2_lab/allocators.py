@@ -4,9 +4,13 @@
 
 Reads `data-SEED` of `routewright r2 plans` and `routewright r2 allocations` in that folder; writes for each seed
 
-    ridge-SEED     the allocator fitted on outcomes of subtasks, and what tells kinds of answers apart
-    gate-SEED      the same with one more column, `r2`: what planning as a whole gives, so that it may choose not to plan
+    search-SEED    the allocator fitted on outcomes of searched subtasks alone
+    search-rl-SEED the same after policy gradient on whole answers
+    ridge-SEED     fitted on these and on plain validation questions of every family, whose answers are known
+    gate-SEED      that with one more column, `r2`: what planning as a whole gives, so that it may choose not to plan
     rl-SEED        gate-SEED after policy gradient on whole answers
+
+All have what tells kinds of answers apart (`r2_fits`).
 """
 
 from __future__ import annotations
@@ -14,6 +18,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import shutil
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -26,6 +31,7 @@ from routewright import outcomes as tables
 from routewright.collect.queries import Asked
 from routewright.coordinator import Coordinator
 from routewright.episodes.engine import run_many
+from routewright.lab.families import FAMILIES
 from routewright.lab.pool import lab_pool, solvers
 from routewright.lab.questions import query_of, questions
 from routewright.lab.record import record, row_of
@@ -43,6 +49,7 @@ from routewright.train.remembering import remembering
 from routewright.types import Episode, Query
 
 OPTIONS: dict[str, Any] = {"decomposer": "planner", "form": "lines", "plan_tokens": 260, "most": 8}
+PLAIN = 40  # plain questions a family
 WHOLE = 150  # further composed validation questions, on which planning as a whole is tried
 
 
@@ -78,40 +85,48 @@ async def planned(policy: R2, pool: Pool, rows: pl.DataFrame) -> list[dict[str, 
 
 async def one(out: Path, seed: int, pool: Pool) -> None:
     """Everything of one seed; what is there already is kept."""
-    began, names, data = time.process_time(), solvers(pool.models), out / f"data-{seed}"
-    table = data / "subtasks.parquet"
-    router = fit(tables.load(table, names), "routewright", seed=seed)
-    policy = made(router)
-    policy.fits = fits_of(table)
-    Coordinator(
-        policy, router, {"default": VALUE_USD}, {**router.about, "queries": len(tables.load(table, names))}
-    ).save(out / f"ridge-{seed}")
+    began, names, table = time.process_time(), solvers(pool.models), out / f"data-{seed}" / "subtasks.parquet"
+    fits = fits_of(table)
+
+    def save(name: str, policy: R2, router: Router, **about: Any) -> None:
+        policy.fits = fits
+        Coordinator(policy, router, {"default": VALUE_USD}, {**router.about, "best_single": "large", **about}).save(
+            out / f"{name}-{seed}"
+        )
+
+    found = fit(tables.load(table, names), "routewright", seed=seed)
+    searched = made(found, itself="")
+    save("search", searched, found)
+    plain = out / f"plain-{seed}"
+    await record(pool, [q for f in FAMILIES for q in questions(f, PLAIN, "validation", 60 + seed)], 0, plain, names)
+    shutil.copy(table, plain / "subtasks.parquet")
+    more = fit(tables.load(plain, names), "routewright", seed=seed)
+    save("ridge", made(more), more)
     whole = out / f"whole-{seed}"
     asked = questions("composed", WHOLE, "validation", 50 + seed)
     await record(pool, asked, 0, whole, names)
-    if not (whole / "r2.parquet").exists():
+    if not (whole / "plain.parquet").exists():
+        policy = made(more)
         done = await played(policy, pool, asked)
         rows = [row_of(q, "r2", e) for q, e in zip(asked, done.episodes, strict=True)]
         with beside(whole / "r2.parquet") as temporary:
             pl.DataFrame(rows, infer_schema_length=None).write_parquet(temporary)
-        sub = pl.read_parquet(table)
-        rows = await planned(policy, pool, sub)
-        with beside(whole / "subtasks.parquet") as temporary:
-            more = pl.DataFrame(rows, infer_schema_length=None, schema_overrides=sub.schema).select(sub.columns)
-            pl.concat([sub, more]).write_parquet(temporary)
+        simple = tables.read(plain).frame.collect()
+        with beside(whole / "plain.parquet") as temporary:
+            column = pl.DataFrame(
+                await planned(policy, pool, simple), infer_schema_length=None, schema_overrides=simple.schema
+            )
+            pl.concat([simple, column.select(simple.columns)]).write_parquet(temporary)
     joint = fit(tables.load(whole, [*names, "r2"]), "routewright", seed=seed)
     gate = made(joint)
-    gate.fits = policy.fits
-    about = {**joint.about, "best_single": "large"}
-    Coordinator(gate, joint, {"default": VALUE_USD}, about).save(out / f"gate-{seed}")
+    save("gate", gate, joint)
     print(f"seed {seed}: fitted after {time.process_time() - began:.0f} CPU s", flush=True)
-    if not (out / f"rl-{seed}" / "policy.json").exists():
-        began = time.process_time()
-        history = await reinforced(gate, asked_again(seed), pool, seed)
-        Coordinator(gate, joint, {"default": VALUE_USD}, {**about, "history": history}).save(out / f"rl-{seed}")
-        print(
-            f"seed {seed}: reinforced, {time.process_time() - began:.0f} CPU s: {json.dumps(history[-1])}", flush=True
-        )
+    for name, policy, router in (("rl", gate, joint), ("search-rl", searched, found)):
+        if not (out / f"{name}-{seed}" / "policy.json").exists():
+            began = time.process_time()
+            history = await reinforced(policy, asked_again(seed), pool, seed)
+            save(name, policy, router, history=history)
+            print(f"{name}-{seed}: {time.process_time() - began:.0f} CPU s: {json.dumps(history[-1])}", flush=True)
 
 
 def asked_again(seed: int) -> list[Asked]:
@@ -123,7 +138,7 @@ async def reinforced(policy: R2, asked: Sequence[Asked], pool: Pool, seed: int) 
     kept = replace(remembering(pool), judge=judge_of(asked))
     queries = [a.query for a in asked]
     told = lambda r: print(seed, {k: round(v, 3) for k, v in r.items()}, flush=True)  # noqa: E731
-    return await reinforce(policy, kept, queries[100:], queries[:100], Reinforcement(), seed, told)
+    return await reinforce(policy, kept, queries[100:], queries[:100], Reinforcement(updates=20), seed, told)
 
 
 async def go(out: Path, seeds: Sequence[int]) -> None:

@@ -33,7 +33,7 @@ from routewright.rewards.format import Format
 from routewright.train.remembering import remembering
 from routewright.types import Generate, Plan, Think
 
-VALUES = (1e-4, 2e-4, 3e-4, 4e-4, 6e-4, 1e-3, 2e-3, 1e-2)  # USD for a right answer, along the frontier
+VALUES = (1e-4, 3e-4, 6e-4, 1e-3, 1e-2)  # USD for a right answer, along the frontier
 HIGH = 1e-2
 TEST = 100  # seeds of test questions begin here, as those of `r1` do
 Make = Callable[[Sequence[Question], dict[str, str]], Policy]

@@ -56,7 +56,9 @@ def echoing(folder: Path) -> Path:
 def main(queries: Path, out: Path) -> None:
     values = read_toml(HERE / "run.toml")
     whole = parse(R1Settings, values, "run.toml")
-    print(f"run.toml: {whole.base}, {whole.grpo.steps if whole.grpo else 0} steps, reward {whole.reward.kind}, alpha {whole.reward.alpha}")
+    print(
+        f"run.toml: {whole.base}, {whole.grpo.steps if whole.grpo else 0} steps, reward {whole.reward.kind}, alpha {whole.reward.alpha}"
+    )
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         shrunk(folder)
@@ -66,7 +68,11 @@ def main(queries: Path, out: Path) -> None:
         values["sft"] = {"steps": 2, "rows": 4, "rate": 1e-3}
         values["policy"] |= {"turn_tokens": 16, "renamed": True}
         values["grpo"] |= {"steps": 3, "questions": 2, "rollouts": 2, "rows": 2, "evaluate_every": 3, "vllm": False}
-        told = train_r1(parse(R1Settings, values, "run.toml, shrunk"), out, progress=lambda record: print(sorted(record.items())[:6]))
+        told = train_r1(
+            parse(R1Settings, values, "run.toml, shrunk"),
+            out,
+            progress=lambda record: print(sorted(record.items())[:6]),
+        )
     print(told)
 
 

@@ -51,7 +51,7 @@ def allocations(run: Run, out: Out, seed: Seed = None) -> None:
 
     from routewright.errors import ConfigError
     from routewright.train.r2_plans import PLANS
-    from routewright.train.r2_search import OUTCOMES, make_allocations
+    from routewright.train.r2_search import OUTCOMES, make_allocations, subtasks_of
     from routewright.train.r2_world import Lines
 
     settings, world = _world(run, out, seed)
@@ -68,7 +68,7 @@ def allocations(run: Run, out: Out, seed: Seed = None) -> None:
     with progress("allocations") as bar:
         lines = asyncio.run(go(bar))
     trials = sum(len(item["trials"]) for item in lines)
-    rows = len({row["query_id"] for item in lines for row in item["rows"]})
+    rows = subtasks_of(out)
     console.print(
         f"{out / OUTCOMES}: {rows} subtasks x {len(settings.models)} models; {sum(item['right'] for item in lines)} of "
         f"{len(lines.items)} questions solved in {trials} trials"

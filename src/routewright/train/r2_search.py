@@ -14,6 +14,9 @@ Every trial is kept: allocation, right or wrong, cost. An answer that came out r
 as references, and what every model says to the same texts is scored by agreement with them. That makes rows of an outcome table.
 Questions that no trial got right make none; they are counted.
 
+A cheap allocation is right by luck now and then: the capital is wrong, and has as many vowels. The search goes down until it finds one,
+so the cheapest right trial is a bad witness. Which of the right trials vouches is worked out over all questions at once (`r2_vouch`).
+
 Reference: Route-and-Reason, arXiv:2506.05901; its predecessor searches two models. Differs: any number of models; outcomes are kept
 per model and subtask, not one best allocation to be imitated.
 """
@@ -26,7 +29,6 @@ from typing import Any
 
 import polars as pl
 
-from routewright.collect.queries import name_of
 from routewright.outcomes.table import beside
 from routewright.policies.plan_text import Subtask
 from routewright.policies.r2_state import said, same
@@ -34,11 +36,12 @@ from routewright.pools.budget import Ledger
 from routewright.pools.caller import Request
 from routewright.train.r2_plans import Progress, best_of
 from routewright.train.r2_settings import R2Data
+from routewright.train.r2_vouch import Chain, rows_of
 from routewright.train.r2_world import DataWorld, Lines, Tried, confidence, texts_of
-from routewright.types import Query
+from routewright.types import Query, Reply
 
 TRIALS, OUTCOMES = "allocations.jsonl", "subtasks.parquet"
-DATASET = "subtasks"
+_CHAINS = 12  # right trials of a question that may vouch
 
 
 async def make_allocations(
@@ -54,11 +57,17 @@ async def make_allocations(
         if progress is not None:
             solved = sum(item["right"] for item in lines)
             progress(number, len(world.asked), f"{solved} of {len(lines.items)} solved")
-    rows = {row["query_id"] + row["model"]: row for item in lines for row in item["rows"]}
+    rows = rows_of([item["chains"] for item in lines], settings.models)
     if rows:
         with beside(out / OUTCOMES) as temporary:
-            pl.DataFrame(list(rows.values()), infer_schema_length=None).write_parquet(temporary, compression="zstd")
+            pl.DataFrame(rows, infer_schema_length=None).write_parquet(temporary, compression="zstd")
     return lines
+
+
+def subtasks_of(out: Path) -> int:
+    """How many subtasks the table has."""
+    path = out / OUTCOMES
+    return int(pl.read_parquet(path, columns=["query_id"])["query_id"].n_unique()) if path.is_file() else 0
 
 
 class Searching:
@@ -86,7 +95,7 @@ class Searching:
             "trials": [[list(a), int(t.right), t.cost_usd] for a, t in self.trials.items()],
             "right": bool(right),
             "best": None if best is None else list(best),
-            "rows": await self._rows(self.trials[best]) if best is not None else [],
+            "chains": await self._chains([self.trials[a] for a in right]),
         }
 
     async def _start(self) -> tuple[tuple[str, ...], list[float]]:
@@ -150,40 +159,36 @@ class Searching:
                 if (await self._try((*now[:node], model, *now[node + 1 :]))).right:
                     return
 
+    async def _reply(self, model: str, text: str) -> Reply:
+        request = Request(model, ({"role": "user", "content": text},), self.query)
+        return await self.world.pool.call(request, Ledger())
+
     async def _answer(self, model: str, text: str) -> str | None:
-        return said(await self.world.pool.call(self._request(model, text), Ledger()))
+        return said(await self._reply(model, text))
 
-    def _request(self, model: str, text: str) -> Request:
-        return Request(model, ({"role": "user", "content": text},), self.query)
+    async def _chains(self, right: Sequence[Tried]) -> list[Chain]:
+        """The different courses of results that came out right, each with what every model says to its subtasks."""
+        seen: dict[tuple[str | None, ...], Tried] = {}
+        for tried in sorted(right, key=lambda t: t.cost_usd):
+            if None not in tried.said and len(seen) < _CHAINS:
+                seen.setdefault(tried.said, tried)
+        made: list[Chain] = []
+        for answers, tried in seen.items():
+            links = []
+            for text, answer in zip(tried.texts, answers, strict=True):
+                replies = {model: _kept(await self._reply(model, text)) for model in self.ladder}
+                links.append({"text": text, "answer": answer, "replies": replies})
+            made.append(links)
+        return made
 
-    async def _rows(self, tried: Tried) -> list[dict[str, Any]]:
-        """What every model says to the subtasks of an answer that was right."""
-        rows = []
-        for text, reply in zip(tried.texts, tried.replies, strict=True):
-            reference = said(reply) if reply is not None else None
-            if reference is None:
-                continue
-            for model in self.ladder:
-                other = await self.world.pool.call(self._request(model, text), Ledger())
-                rows.append(
-                    {
-                        "dataset": DATASET,
-                        "task": "",
-                        "query_id": name_of(DATASET, text),
-                        "query": text,
-                        "reference": reference,
-                        "metric": "agrees with an answer that was right in the end",
-                        "score_kind": "correct",
-                        "model": model,
-                        "sample": 0,
-                        "response": other.text,
-                        "score": float(same(said(other), reference)),
-                        "prompt_tokens": other.usage.tokens_in,
-                        "completion_tokens": other.usage.tokens_out,
-                        "tokens_source": "estimated" if other.usage.estimated else "counted by the model's server",
-                        "cost_usd": other.cost_usd,
-                        "cost_source": "tokens x the pool's prices",
-                        "latency_s": other.latency_s,
-                    }
-                )
-        return rows
+
+def _kept(reply: Reply) -> dict[str, Any]:
+    return {
+        "answer": said(reply),
+        "response": reply.text,
+        "prompt_tokens": reply.usage.tokens_in,
+        "completion_tokens": reply.usage.tokens_out,
+        "tokens_source": "estimated" if reply.usage.estimated else "counted by the model's server",
+        "cost_usd": reply.cost_usd,
+        "latency_s": reply.latency_s,
+    }

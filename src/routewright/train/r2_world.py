@@ -23,7 +23,7 @@ from routewright.errors import ConfigError
 from routewright.policies.base import Policy, Wish
 from routewright.policies.plan_text import Subtask
 from routewright.policies.r2_plan import asked as asked_text
-from routewright.policies.r2_state import Running
+from routewright.policies.r2_state import Running, said
 from routewright.pools.pool import Pool, load_pool
 from routewright.train.r1_world import judge_of
 from routewright.train.r2_settings import R2Data
@@ -64,6 +64,11 @@ class Tried:
     texts: tuple[str, ...]
     replies: tuple[Reply | None, ...]
     cost_usd: float
+
+    @property
+    def said(self) -> tuple[str | None, ...]:
+        """The answers of its subtasks."""
+        return tuple(None if r is None else said(r) for r in self.replies)
 
 
 @dataclass(frozen=True)
