@@ -13,7 +13,6 @@ import asyncio
 import json
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +34,8 @@ from routewright.types import Generate, Plan, Think
 
 VALUES = (1e-4, 3e-4, 6e-4, 1e-3, 1e-2)  # USD for a right answer, along the frontier
 HIGH = 1e-2
+SEARCHED, SEARCHED_RL = "r2, searched subtasks", "r2, searched subtasks, then reinforcement"
+PLANNED, GATED, GATED_RL = "r2, and plain questions", "r2, may not plan", "r2, may not plan, then reinforcement"
 TEST = 100  # seeds of test questions begin here, as those of `r1` do
 Make = Callable[[Sequence[Question], dict[str, str]], Policy]
 
@@ -122,16 +123,16 @@ async def go(out: Path, n: int, seeds: Sequence[int]) -> None:
             for name, make in lines.items():
                 await book.play(name, seed, make(asked, best), pool, asked)
             for course in seeds:
-                await book.play(
-                    f"r2, every question planned #{course}", seed, trained(out, "ridge", course), pool, asked
-                )
-                for kind, label in (("gate", "r2"), ("rl", "r2 after reinforcement")):
+                await book.play(f"{SEARCHED} #{course}", seed, trained(out, "search", course), pool, asked)
+                await book.play(f"{SEARCHED_RL} #{course}", seed, trained(out, "search-rl", course), pool, asked)
+                await book.play(f"{PLANNED} #{course}", seed, trained(out, "ridge", course), pool, asked)
+                for kind, label in (("gate", GATED), ("rl", GATED_RL)):
                     for value in VALUES:
                         await book.play(
                             f"{label} @{value:g} #{course}", seed, trained(out, kind, course), pool, asked, value
                         )
     finally:
-        await replace(pool).aclose()
+        await pool.aclose()
 
 
 if __name__ == "__main__":

@@ -36,8 +36,10 @@ _KIND = 12  # subtasks of a kind, on average
 
 def rows_of(questions: Sequence[Sequence[Chain]], models: Sequence[str]) -> list[dict[str, Any]]:
     """Rows of an outcome table from the chains of every question."""
+    if not any(questions):
+        return []
     links = {link["text"]: link for chains in questions for chain in chains for link in chain}
-    kind = dict(zip(links, kinds(list(links)).tolist(), strict=True)) if links else {}
+    kind = dict(zip(links, kinds(list(links)).tolist(), strict=True))
     reliable: dict[int, Floats] = {}
 
     def q(text: str) -> Floats:
