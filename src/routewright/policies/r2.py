@@ -153,7 +153,11 @@ class R2(Policy):
         if self.config.allocator:
             plan, _ = self._rest(written, state)
             text = r2_allocate.prompt(
-                state.query.text, [c.prompt or "" for c in plan.calls], self._cards(state), state.value_usd
+                self.config.form,
+                state.query.text,
+                [c.prompt or "" for c in plan.calls],
+                self._cards(state),
+                state.value_usd,
             )
             return Generate(self.config.allocator, text, (), 16 * len(plan.calls) + 16)
         return self._planned(written, state)
@@ -229,7 +233,7 @@ class R2(Policy):
 
     def _may_plan(self, state: State) -> bool:
         """Whether the decomposer fits the budget, as far as one can say before the prompt is made."""
-        return any(c.name == self.config.decomposer and may for c, may in zip(state.pool, state.legal, strict=True))
+        return self.config.decomposer in _legal(state)
 
     # -- allocation
 
@@ -402,10 +406,8 @@ class R2(Policy):
 
     def _open(self, state: State) -> tuple[str, ...]:
         """Who may be asked now."""
-        legal = {card.name for card, may in zip(state.pool, state.legal, strict=True) if may}
-        return tuple(c.name for c in self._cards(state) if c.name in legal) or tuple(
-            card.name for card in state.pool if card.name in legal
-        )
+        legal = _legal(state)
+        return tuple(c.name for c in self._cards(state) if c.name in legal) or tuple(legal)
 
     # -- saved and restored
 
@@ -429,6 +431,12 @@ class R2(Policy):
             if arrays["fits"].shape != Fits.shape():
                 raise RouterError(f"fits has the shape {arrays['fits'].shape}. Expected {Fits.shape()}.")
             self.fits = Fits(arrays["fits"])
+
+
+def _legal(state: State) -> list[str]:
+    """Models that may be called now; all where nothing was said of it."""
+    may = state.legal or (True,) * len(state.pool)
+    return [card.name for card, yes in zip(state.pool, may, strict=True) if yes]
 
 
 def _agreed(tries: Sequence[Try]) -> bool:

@@ -113,8 +113,10 @@ line a subtask, its number and the exact name of a model, and nothing else:
 2. name"""
 
 
-def prompt(question: str, tasks: Sequence[str], models: Sequence[ModelCard], value_usd: float) -> str:
-    """What the language model is sent."""
+def prompt(form: str, question: str, tasks: Sequence[str], models: Sequence[ModelCard], value_usd: float) -> str:
+    """What the language model is sent; in the form lines the subtasks alone, for a tiny one that knows its pool by heart."""
+    if form == "lines":
+        return short_prompt(tasks)
     lines = []
     for card in models:
         price = (
@@ -130,6 +132,18 @@ def prompt(question: str, tasks: Sequence[str], models: Sequence[ModelCard], val
         "Models for them:",
     ]
     return "\n\n".join(parts)
+
+
+def short_prompt(tasks: Sequence[str]) -> str:
+    """The subtasks, and the mark after which models are written.
+
+    >>> print(short_prompt(["What is the capital of Peru?", "How many vowels are in '{1}'?"]))
+    P:
+    1. What is the capital of Peru?
+    2. How many vowels are in '{1}'?
+    M:
+    """
+    return "\n".join(["P:", *(f"{i}. {task}" for i, task in enumerate(tasks, 1)), "M:"])
 
 
 def read(text: str, n: int, models: Sequence[str]) -> tuple[str, ...]:
