@@ -49,7 +49,7 @@ from routewright.train.remembering import remembering
 from routewright.types import Episode, Query
 
 OPTIONS: dict[str, Any] = {"decomposer": "planner", "form": "lines", "plan_tokens": 260, "most": 8}
-PLAIN = 40  # plain questions a family
+PLAIN = 100  # plain questions a family
 WHOLE = 150  # further composed validation questions, on which planning as a whole is tried
 
 
@@ -135,14 +135,14 @@ def asked_again(seed: int) -> list[Asked]:
 
 
 async def reinforced(policy: R2, asked: Sequence[Asked], pool: Pool, seed: int) -> list[dict[str, Any]]:
-    kept = replace(remembering(pool), judge=judge_of(asked))
+    kept = replace(pool, judge=judge_of(asked))
     queries = [a.query for a in asked]
     told = lambda r: print(seed, {k: round(v, 3) for k, v in r.items()}, flush=True)  # noqa: E731
     return await reinforce(policy, kept, queries[100:], queries[:100], Reinforcement(updates=20), seed, told)
 
 
 async def go(out: Path, seeds: Sequence[int]) -> None:
-    pool = lab_pool()
+    pool = remembering(lab_pool(), out / "training.sqlite")
     try:
         for seed in seeds:
             await one(out, seed, pool)

@@ -11,6 +11,7 @@ random, all-large, all-small     the planner's plan, its subtasks to anybody or 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -19,6 +20,7 @@ from allocators import made
 from routewright.lab.text import answer_of
 from routewright.policies.base import Policy, Wish
 from routewright.policies.r2 import R2
+from routewright.policies.r2_plan import slots
 from routewright.policies.r2_state import same
 from routewright.router import Router
 from routewright.types import Answer, Call, Decision, Plan, Reply, State, Step
@@ -107,18 +109,26 @@ class RandomAllocation(R2):
 
 
 class Sequential(R2):
-    """The same plans, one subtask after the other."""
+    """The same plans, one subtask after the other, each sent what it is sent there."""
 
     kind: ClassVar[str] = "r2_sequential"
 
     def _rest(self, written: Any, state: State) -> tuple[Plan, list[int]]:
-        from dataclasses import replace
-
         plan, known = super()._rest(written, state)
-        chain = tuple(
+        chain = [
             replace(call, after=tuple(sorted({*call.after, i - 1}))) if i else call for i, call in enumerate(plan.calls)
-        )
-        return Plan(chain), known
+        ]
+        return Plan(tuple(chain)), known
+
+    def _subtask(self, state: State, node: int, rng: np.random.Generator) -> Decision:
+        return super()._subtask(replace(state, steps=tuple(self._slim(step) for step in state.steps)), node, rng)
+
+    def _slim(self, step: Step) -> Step:
+        """A plan without the waiting that was put in, so that no result is shown that has no slot."""
+        if not isinstance(step.action, Plan) or not isinstance(step.decision, Decision):
+            return step
+        calls = [replace(c, after=tuple(sorted(slots(c.prompt or "", c.after)))) for c in step.action.calls]
+        return replace(step, decision=replace(step.decision, action=Plan(tuple(calls))))
 
 
 def of(cls: type[R2], router: Router | None, **options: Any) -> R2:

@@ -32,7 +32,8 @@ from routewright.rewards.format import Format
 from routewright.train.remembering import remembering
 from routewright.types import Generate, Plan, Think
 
-VALUES = (1e-4, 3e-4, 6e-4, 1e-3, 1e-2)  # USD for a right answer, along the frontier
+VALUES = (3e-4, 1e-3, 1.5e-3, 2e-3, 3e-3, 5e-3, 1e-2)  # USD for a right answer, along the frontier
+CHOOSING = 100  # validation questions on which a trade-off is chosen
 HIGH = 1e-2
 SEARCHED, SEARCHED_RL = "r2, searched subtasks", "r2, searched subtasks, then reinforcement"
 PLANNED, GATED, GATED_RL = "r2, and plain questions", "r2, may not plan", "r2, may not plan, then reinforcement"
@@ -112,12 +113,27 @@ def trained(out: Path, kind: str, seed: int, **options: Any) -> Policy:
     return policy
 
 
+async def choose(out: Path, seeds: Sequence[int], pool: Pool) -> None:
+    """For each training the cheapest trade-off that answers as many validation questions right as the all-large plan."""
+    asked = questions("composed", CHOOSING, "validation", 300)
+    book, chosen = Book(out / "validation.json"), {}
+    await book.play("plan, all large", 0, made(None, models=("large",)), pool, asked)
+    wanted = sum(book.found["plan, all large"]["0"]["right"])
+    for course in seeds:
+        for value in VALUES:
+            await book.play(f"{GATED_RL} @{value:g} #{course}", 0, trained(out, "rl", course), pool, asked, value)
+        enough = [v for v in VALUES if sum(book.found[f"{GATED_RL} @{v:g} #{course}"]["0"]["right"]) >= wanted]
+        chosen[course] = min(enough, default=HIGH)
+    (out / "chosen.json").write_text(json.dumps(chosen))
+
+
 async def go(out: Path, n: int, seeds: Sequence[int]) -> None:
     plain = lab_pool()
     pool = remembering(plain, out / "replies.sqlite")
     book, lines = Book(out / "measured.json"), baselines(out, seeds[0])
     try:
         best = await allocate(pool, solvers(pool.models), 50)
+        await choose(out, seeds, pool)
         for seed in seeds:
             asked = questions("composed", n, "test", TEST + seed)
             for name, make in lines.items():
@@ -127,7 +143,7 @@ async def go(out: Path, n: int, seeds: Sequence[int]) -> None:
                 await book.play(f"{SEARCHED_RL} #{course}", seed, trained(out, "search-rl", course), pool, asked)
                 await book.play(f"{PLANNED} #{course}", seed, trained(out, "ridge", course), pool, asked)
                 for kind, label in (("gate", GATED), ("rl", GATED_RL)):
-                    for value in VALUES:
+                    for value in VALUES if kind == "rl" else (HIGH,):
                         await book.play(
                             f"{label} @{value:g} #{course}", seed, trained(out, kind, course), pool, asked, value
                         )

@@ -17,7 +17,8 @@ import numpy as np
 
 DRAWS = 5000
 ALL_LARGE = "plan, all large"
-REFERENCE = "r2, and plain questions"
+REFERENCE = "r2, may not plan, then reinforcement @0.01"
+CHOSEN = "r2, may not plan, then reinforcement, trade-off chosen on validation"
 
 
 class Lines:
@@ -128,6 +129,10 @@ if __name__ == "__main__":
     parser.add_argument("out", type=Path)
     out = parser.parse_args().out
     measured = Lines(out / "measured.json")
+    chosen = json.loads((out / "chosen.json").read_text())
+    name = REFERENCE.rpartition("@")[0]
+    measured.of[CHOSEN] = [measured.raw[f"{name}@{value:g} #{course}"] for course, value in chosen.items()]
+    print(f"Trade-offs chosen: {chosen}\n")
     print(main_table(measured))
     print()
     print(collapse(measured, [n for n in measured.of if n.startswith("r2") or n == "plan, random allocation"]))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -16,11 +17,12 @@ from routewright.errors import ConfigError, EpisodeError, ProviderError
 from routewright.policies.base import Forecaster, build_policy
 from routewright.policies.plan_text import answer_text
 from routewright.policies.r2 import R2
-from routewright.policies.r2_allocate import WIDTH, chances, features
+from routewright.policies.r2_allocate import WIDTH, Probes, chances, features, joined
 from routewright.policies.r2_allocate import read as read_allocation
 from routewright.policies.r2_fits import fit_fits, shape_of
 from routewright.policies.r2_plan import Unreadable
 from routewright.types import Answer, Call, Decision, Episode, Generate, Plan, Query, Think
+from tests.episodes.worlds import random_outcomes
 from tests.policies.test_decompose import Router
 from tests.pools.doubles import Scripted, scripted_pool
 
@@ -250,6 +252,24 @@ def test_kinds_of_answers_are_told_apart() -> None:
     assert fits.chance("How many vowels are in 'Quito'?", "Berlin") < 0.2
     assert fits.chance("What is the capital of Chile?", "7") < 0.2
     assert shape_of("12:30") == "9:9"
+
+
+def test_a_model_joins_a_table_by_probes() -> None:
+    """Two kinds of subtasks; the new model is good where the first is. 30 probes of 200 say so."""
+    kind = np.arange(200) % 2
+    quality = np.stack([kind == 0, kind == 1, np.ones(200), kind == 0], axis=1).astype(float)
+    whole = replace(
+        random_outcomes(200, 4, seed=0), quality=quality, cost_usd=np.full((200, 4), 1e-4) * [1, 1, 10, 0.5], keys=None
+    )
+    known = whole.with_models(whole.models[:3])
+    rows = np.arange(30)
+    wide = joined(known, "new", Probes(rows, quality[rows, 3], whole.cost_usd[rows, 3]))
+    assert wide.models == (*known.models, "new")
+    assert np.array_equal(wide.quality[:, :3], known.quality)
+    rest = wide.quality[30:, 3]
+    assert rest[kind[30:] == 0].mean() > 0.9  # measured: 0.94
+    assert rest[kind[30:] == 1].mean() < 0.1  # measured: 0.07
+    assert wide.cost_usd[:, 3] == pytest.approx(5e-5, rel=0.2)
 
 
 def test_who_is_not_in_the_pool_is_named() -> None:

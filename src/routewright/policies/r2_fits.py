@@ -13,6 +13,7 @@ import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 
@@ -81,13 +82,16 @@ def fit_fits(texts: Sequence[str], answers: Sequence[str], seed: int = 0) -> Fit
         other = answers[int(rng.integers(len(answers)))]
         if shape_of(other) != shape_of(answers[i]):
             rows.append((text, other, 0.0))
-    x = sparse.lil_matrix((len(rows), _WIDTH + 1))
+    at: list[int] = []
+    columns: list[int] = []
+    values: list[float] = []
     for n, (text, answer, _) in enumerate(rows):
-        scale = 1 / np.sqrt(1 + len(text.split()))
-        for c in _columns(text, answer):
-            x[n, c] += scale
-        x[n, _WIDTH] = 1.0
-    x, y = x.tocsr(), np.array([label for *_, label in rows])
+        found = _columns(text, answer)
+        at += [n] * (len(found) + 1)
+        columns += [*found, _WIDTH]
+        values += [1 / float(np.sqrt(1 + len(text.split())))] * len(found) + [1.0]
+    x: Any = sparse.csr_matrix((values, (at, columns)), shape=(len(rows), _WIDTH + 1))  # repeated places add up
+    y = np.array([label for *_, label in rows])
     w = np.zeros(_WIDTH + 1)
     velocity = np.zeros_like(w)
     for _ in range(_STEPS):
