@@ -2,8 +2,8 @@
 
     python recipes/r2_lab/latency.py out/r2 --questions 60
 
-Only questions whose plan has something to do side by side (two branches that meet). A server a model, one slot and one thread each, so
-two subtasks of the same model wait for one another. Both ways take turns, question by question, which goes first by turns too.
+Only questions whose plan has something to do side by side (two branches that meet). A server a model, one thread and `--slots` slots
+each: with one, two subtasks of the same model wait for one another. Both ways take turns, question by question, which goes first by turns too.
 A second run puts `--wait` seconds before every reply, as a network would.
 """
 
@@ -23,8 +23,8 @@ import numpy as np
 from allocators import made
 from baselines import Sequential, of
 
-from routewright.coordinator import load_coordinator
 from routewright.episodes.engine import run
+from routewright.lab.coordinator import shipped
 from routewright.lab.pool import SHIPPED, served_values
 from routewright.lab.questions import query_of, questions
 from routewright.lab.roster import CONTEXT, ROSTER
@@ -77,8 +77,8 @@ def parts(episode: Episode) -> dict[str, float]:
     return {"whole": episode.latency_s, "planner": planner, "path": path, "calls": sum(took), "subtasks": len(took)}
 
 
-async def go(out: Path, n: int, wait_s: float) -> dict[str, Any]:
-    router = load_coordinator(out / "ridge-0").router
+async def go(out: Path, n: int, wait_s: float, slots: int) -> dict[str, Any]:
+    router = shipped().router
     ways = {"graph": made(router, itself=""), "one by one": of(Sequential, router, itself="")}
     asked = [q for q in questions("composed", 20 * n, "test", 100) if sum(not s.after for s in q.plan) > 1][:n]
     found: dict[str, list[dict[str, float]]] = {way: [] for way in ways}
@@ -86,9 +86,13 @@ async def go(out: Path, n: int, wait_s: float) -> dict[str, Any]:
         urls = {}
         for name in ROSTER:
             if (SHIPPED / f"{name}.gguf").is_file():
-                server = LlamaServer(SHIPPED / f"{name}.gguf", context=CONTEXT, slots=1, log=out / f"{name}.log")
+                server = LlamaServer(
+                    SHIPPED / f"{name}.gguf", context=slots * CONTEXT, slots=slots, log=out / f"{name}.log"
+                )
                 urls[name] = running.enter_context(server).base_url
-        pool = build_pool(check_pool(served_values(SHIPPED, urls), "the servers"))
+        values = served_values(SHIPPED, urls)
+        values["providers"] = {k: {**v, "concurrency": slots} for k, v in values["providers"].items()}
+        pool = build_pool(check_pool(values, "the servers"))
         pool = late(pool, wait_s) if wait_s else pool
         for warm in asked[:3]:
             await run(ways["graph"], pool, query_of(warm), 0.01)
@@ -134,8 +138,9 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
     parser.add_argument("out", type=Path)
     parser.add_argument("--questions", type=int, default=60)
+    parser.add_argument("--slots", type=int, default=2, help="calls that a server answers at the same time")
     parser.add_argument("--wait", type=float, default=0.0, help="seconds before every reply")
     options = parser.parse_args()
-    result = asyncio.run(go(options.out, options.questions, options.wait))
-    (options.out / f"latency-{options.wait:g}.json").write_text(json.dumps(result))
+    result = asyncio.run(go(options.out, options.questions, options.wait, options.slots))
+    (options.out / f"latency-{options.wait:g}-{options.slots}.json").write_text(json.dumps(result))
     print(told(result))

@@ -32,11 +32,11 @@ from routewright.rewards.format import Format
 from routewright.train.remembering import remembering
 from routewright.types import Generate, Plan, Think
 
-VALUES = (3e-4, 1e-3, 1.5e-3, 2e-3, 3e-3, 5e-3, 1e-2)  # USD for a right answer, along the frontier
+VALUES = (3e-4, 4e-4, 5e-4, 6e-4, 8e-4, 1e-3, 2e-3, 1e-2)  # USD for a right answer, along the frontier
 CHOOSING = 100  # validation questions on which a trade-off is chosen
 HIGH = 1e-2
+OURS = "r2, router as shipped"
 SEARCHED, SEARCHED_RL = "r2, searched subtasks", "r2, searched subtasks, then reinforcement"
-PLANNED, GATED, GATED_RL = "r2, and plain questions", "r2, may not plan", "r2, may not plan, then reinforcement"
 TEST = 100  # seeds of test questions begin here, as those of `r1` do
 Make = Callable[[Sequence[Question], dict[str, str]], Policy]
 
@@ -80,29 +80,28 @@ class Book:
         )
 
 
-def baselines(out: Path, first: int) -> dict[str, Make]:
-    """Name -> policy, given the questions and the gold allocation."""
-    ridge, gate = load_coordinator(out / f"ridge-{first}").router, load_coordinator(out / f"gate-{first}").router
-    assert ridge is not None
-    assert gate is not None
+def baselines() -> dict[str, Make]:
+    """Name -> policy, given the questions and the gold allocation. Those that forecast have the shipped router."""
+    router = shipped().router
+    assert router is not None
 
     def shunt() -> Policy:
         policy = Shunt(("small", "large"))
-        Coordinator(policy, gate)
+        Coordinator(policy, router)
         return policy
 
     return {
         "large alone": lambda asked, best: build_policy("single", {"model": "large"}),
-        "CoT (large, step by step)": lambda asked, best: StepByStep("large"),
-        "ToT, N = 2 (large)": lambda asked, best: Trees("large"),
         "DataShunt (small or large)": lambda asked, best: shunt(),
-        "DoT (plan, small or large)": lambda asked, best: made(ridge, models=("small", "large"), itself=""),
+        "DoT (plan, small or large)": lambda asked, best: made(router, models=("small", "large"), itself=""),
         "plan, random allocation": lambda asked, best: of(RandomAllocation, None),
         "plan, all large": lambda asked, best: made(None, models=("large",)),
         "plan, all small": lambda asked, best: made(None, models=("small",)),
         "gold plan, gold allocation": lambda asked, best: GoldPlan(asked, best),
         "gold plan and allocation, a planner paid": lambda asked, best: GoldPlan(asked, best, "planner"),
         "decompose, as shipped": lambda asked, best: shipped().policy,
+        "CoT (large, step by step)": lambda asked, best: StepByStep("large"),
+        "ToT, N = 2 (large)": lambda asked, best: Trees("large"),
     }
 
 
@@ -113,40 +112,42 @@ def trained(out: Path, kind: str, seed: int, **options: Any) -> Policy:
     return policy
 
 
-async def choose(out: Path, seeds: Sequence[int], pool: Pool) -> None:
-    """For each training the cheapest trade-off that answers as many validation questions right as the all-large plan."""
+def ours(**options: Any) -> Policy:
+    """`r2` with the router that ships with the lab, whose column `decompose` says what planning as a whole gives."""
+    return made(shipped().router, **{"itself": "decompose", **options})
+
+
+async def choose(out: Path, pool: Pool) -> None:
+    """The cheapest trade-off that answers as many validation questions right as the all-large plan."""
     asked = questions("composed", CHOOSING, "validation", 300)
-    book, chosen = Book(out / "validation.json"), {}
+    book = Book(out / "validation.json")
     await book.play("plan, all large", 0, made(None, models=("large",)), pool, asked)
     wanted = sum(book.found["plan, all large"]["0"]["right"])
-    for course in seeds:
-        for value in VALUES:
-            await book.play(f"{GATED_RL} @{value:g} #{course}", 0, trained(out, "rl", course), pool, asked, value)
-        enough = [v for v in VALUES if sum(book.found[f"{GATED_RL} @{v:g} #{course}"]["0"]["right"]) >= wanted]
-        chosen[course] = min(enough, default=HIGH)
-    (out / "chosen.json").write_text(json.dumps(chosen))
+    for value in VALUES:
+        await book.play(f"{OURS} @{value:g}", 0, ours(), pool, asked, value)
+    enough = [v for v in VALUES if sum(book.found[f"{OURS} @{v:g}"]["0"]["right"]) >= wanted]
+    (out / "chosen.json").write_text(json.dumps(min(enough, default=HIGH)))
 
 
 async def go(out: Path, n: int, seeds: Sequence[int]) -> None:
     plain = lab_pool()
     pool = remembering(plain, out / "replies.sqlite")
-    book, lines = Book(out / "measured.json"), baselines(out, seeds[0])
+    book, lines = Book(out / "measured.json"), baselines()
     try:
         best = await allocate(pool, solvers(pool.models), 50)
-        await choose(out, seeds, pool)
+        await choose(out, pool)
         for seed in seeds:
             asked = questions("composed", n, "test", TEST + seed)
-            for name, make in lines.items():
-                await book.play(name, seed, make(asked, best), pool, asked)
             for course in seeds:
-                await book.play(f"{SEARCHED} #{course}", seed, trained(out, "search", course), pool, asked)
-                await book.play(f"{SEARCHED_RL} #{course}", seed, trained(out, "search-rl", course), pool, asked)
-                await book.play(f"{PLANNED} #{course}", seed, trained(out, "ridge", course), pool, asked)
-                for kind, label in (("gate", GATED), ("rl", GATED_RL)):
-                    for value in VALUES if kind == "rl" else (HIGH,):
-                        await book.play(
-                            f"{label} @{value:g} #{course}", seed, trained(out, kind, course), pool, asked, value
-                        )
+                for kind, label in (("search", SEARCHED), ("search-rl", SEARCHED_RL)):
+                    if (out / f"{kind}-{course}").is_dir():
+                        await book.play(f"{label} #{course}", seed, trained(out, kind, course), pool, asked)
+            for value in VALUES:
+                await book.play(f"{OURS} @{value:g}", seed, ours(), pool, asked, value)
+        for name, make in lines.items():
+            for seed in seeds:
+                asked = questions("composed", n, "test", TEST + seed)
+                await book.play(name, seed, make(asked, best), pool, asked)
     finally:
         await pool.aclose()
 
