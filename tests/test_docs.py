@@ -96,8 +96,14 @@ def test_commands_parse(words: list[str]) -> None:
         assert set(words) <= known
         return
     assert words[0] in group.commands, f"no verb {words[0]}"
-    if words[1:] != ["--help"]:
-        group.commands[words[0]].make_context(words[0], list(words[1:]))
+    if words[1:] == ["--help"]:
+        return
+    command, name, rest = group.commands[words[0]], words[0], list(words[1:])
+    while True:  # verbs of verbs
+        context = command.make_context(name, rest)
+        if not hasattr(command, "resolve_command"):
+            return
+        name, command, rest = command.resolve_command(context, [*context._protected_args, *context.args])
 
 
 def check_settings(values: dict[str, Any], place: str) -> None:

@@ -36,7 +36,8 @@ from routewright.tasks import METRICS
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
-VERBS: dict[str, Any] = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+VERBS: dict[str, Any] = dict(typer.main.get_command(app).commands)  # type: ignore[attr-defined]
+VERBS |= {"train": VERBS["train"].commands["table"], "train r1": VERBS["train"].commands["r1"]}
 
 
 def page(name: str) -> str:

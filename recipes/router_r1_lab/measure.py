@@ -1,12 +1,11 @@
-"""The lab's trained router, live, beside what it has to be compared with; see README.md.
+"""The lab's trained routers, live, beside what they have to be compared with; see README.md.
 
-    python recipes/router_r1_lab/measure.py out/perfect.json --questions 200 --seeds 0,1,2
-    routewright lab train router --out out/router --questions 100
-    python recipes/router_r1_lab/measure.py out/router-r1.json --router out/router --questions 200 --seeds 0,1,2
+    python recipes/router_r1_lab/measure.py out/router-r1.json --imitation out/router-0 out/router-1 out/router-2 --reinforced out/r1-0 out/r1-1 out/r1-2
+    python recipes/router_r1_lab/measure.py out/perfect.json
 
-Without --router a router that makes no mistake stands in (`perfect.py`): the most that the method can give here, and its
-price. All play the same test questions, composed ones; seeds are of the questions and of the order in which models are
-shown. What is said of the models comes from validation questions.
+A folder holds the `router.gguf` of one training. Without folders a router that makes no mistake stands in (`perfect.py`): the most that
+the method can give here, and its price. All play the same composed test questions. What is said of the models comes from
+validation questions. Everything goes to the file as it is done, question by question; what is there is not played again.
 """
 
 from __future__ import annotations
@@ -14,197 +13,199 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import time
-from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
-import numpy as np
 from perfect import with_perfect_router
+from players import LATE, ROUTER, STRONGEST, Nobody, by_probes, controls, one_shot, r1
 
+from routewright.coordinator import load_coordinator
 from routewright.lab.coordinator import shipped
 from routewright.lab.families import Question
 from routewright.lab.pool import SHIPPED, lab_pool, solvers
 from routewright.lab.questions import questions
 from routewright.lab.roster import ROSTER
 from routewright.lab.router import descriptions
-from routewright.lab.standing import GoldPlan, Played, allocate, alone, played
+from routewright.lab.standing import GoldPlan, Played, allocate, played
 from routewright.outcomes.table import beside
-from routewright.policies.base import Policy, Wish
-from routewright.policies.r1 import R1
+from routewright.policies.base import Policy, build_policy
+from routewright.pools.pool import Pool
 from routewright.rewards.format import Format
-from routewright.types import Call, Decision, Generate, Reply, State
+from routewright.types import Call, Generate
 
-ROUTER, STRONGEST = "router", "large"
-DRAWS = 5000
-
-
-class RandomRoute(R1):
-    """The same router, its sub-questions given to anybody."""
-
-    kind: ClassVar[str] = "r1_random"
-
-    def parse(self, reply: Reply, state: State) -> Wish:
-        wish = super().parse(reply, state)
-        if isinstance(wish, Decision) and isinstance(wish.action, Call) and not wish.action.final:
-            rng = np.random.default_rng([self.seed, len(state.steps), len(state.query.text)])
-            call = wish.action
-            return Decision(Call(str(rng.choice(wish.choices)), call.prompt, role=call.role), wish.choices)
-        return wish
+VALUES = (5e-5, 1.5e-4, 5e-4, 1.5e-3, 5e-3, 2e-2)  # of a right answer, USD, for the frontier
+MIDDLE = 1e-2
+PROBES = 20
 
 
-def policies(
-    pool: Any, told: dict[str, str], asked: list[Question], best: dict[str, str], seed: int
-) -> dict[str, Policy]:
-    """Name -> policy."""
-    able = solvers(pool.models)
+class Table:
+    """What was played, in a file."""
 
-    def r1(cls: type[R1] = R1, models: list[str] | None = None, said: dict[str, str] | None = None) -> R1:
-        words = {name: (told if said is None else said).get(name, "") for name in able}
-        options = {"router": ROUTER, "form": "short", "rounds": 6, "turn_tokens": 96, "models": models or able}
-        return cls(cls.Config(**options, descriptions=words, fallback=STRONGEST), seed)
+    def __init__(self, path: Path, asked: list[Question], few: list[Question]) -> None:
+        self.path, self.asked, self.few = path, asked, few
+        self.told: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {"rows": []}
+        self.families = {q.text: [s.family for s in q.plan] for q in asked + few}
 
-    others = list(told)
-    moved = dict(zip(others, [told[name] for name in others[1:] + others[:1]], strict=True))  # to the wrong models
-    return {
-        "r1": r1(),
-        "r1, pool of one": r1(models=[STRONGEST], said={STRONGEST: "all"}),
-        "r1, random routes": r1(RandomRoute),
-        "r1, descriptions moved": r1(said=moved),
-        "r1, without maths": r1(models=[name for name in able if name != "maths"]),
-        "gold plan": GoldPlan(asked, best),
-        "planner + gold": GoldPlan(asked, best, "planner"),
-        "decompose, as shipped": shipped().policy,
-    }
+    async def play(
+        self, name: str, policy: Policy, pool: Pool, training: int = 0, value: float = MIDDLE, few: bool = False
+    ) -> None:
+        """Play a policy, unless that was done."""
+        key = {"name": name, "training": training, "value_usd": value, "few": few}
+        if any(key.items() <= row.items() for row in self.told["rows"]):
+            return
+        asked = self.few if few else self.asked
+        done = await played(policy, pool, asked, value)
+        self.told["rows"].append({**key, **self.facts(done, asked)})
+        self.save()
+        row = self.told["rows"][-1]
+        n = len(asked)
+        print(
+            f"{name} {training} @{value:g}: {100 * sum(row['right']) / n:.1f}% {1000 * sum(row['usd']) / n:.3f} USD / 1,000",
+            flush=True,
+        )
+
+    def facts(self, done: Played, asked: Sequence[Question]) -> dict[str, Any]:
+        """Everything of one policy: right answers, costs, the router's own cost and tokens, and who was asked for what."""
+        calls, read, written, again, own = [], 0, 0, 0, 0.0
+        for episode in done.episodes:
+            before = 0
+            made = [s for s in episode.steps if isinstance(s.action, Call) and s.reply is not None]
+            calls.append([s.reply.model for s in made if s.reply is not None])
+            for step in episode.steps:
+                if isinstance(step.decision, Generate) and step.reply is not None:
+                    usage = step.reply.usage
+                    read, written, again = read + usage.tokens_in, written + usage.tokens_out, again + before
+                    before, own = usage.tokens_in + usage.tokens_out, own + step.reply.cost_usd
+        return {
+            "right": [int(r) for r in done.right],
+            "usd": done.usd,
+            "calls": calls,
+            "own_usd": own / len(asked),
+            "tokens": {"read": read / len(asked), "written": written / len(asked), "again": again / len(asked)},
+            "malformed": sum(Format()(e) < 0 for e in done.episodes),
+        }
+
+    def save(self) -> None:
+        with beside(self.path) as temporary:
+            temporary.write_text(json.dumps(self.told), encoding="utf-8")
 
 
-def facts(one: Played) -> dict[str, Any]:
-    """Everything of one policy on one seed, question by question, and who was asked."""
-    said = [step for episode in one.episodes for step in episode.steps]
-    calls = Counter(s.reply.model for s in said if isinstance(s.action, Call) and s.reply is not None)
-    router = sum(s.reply.cost_usd for s in said if isinstance(s.decision, Generate) and s.reply is not None)
-    return {
-        "right": [int(r) for r in one.right],
-        "usd": one.usd,
-        "coordination_usd": router / len(one.right),
-        "calls": dict(calls),
-        "router_tokens": tokens(one),
-        "malformed": sum(Format()(e) < 0 for e in one.episodes),
-    }
+def pool_with(folder: Path, out: Path, number: int) -> Pool:
+    """The shipped models and this router, by links."""
+    links = out.with_suffix(f".{folder.name}.{number}")
+    links.mkdir(parents=True, exist_ok=True)
+    for name in ROSTER:
+        source = folder / f"{name}.gguf" if name == ROUTER else SHIPPED / f"{name}.gguf"
+        link = links / source.name
+        if source.is_file():
+            link.unlink(missing_ok=True)
+            link.symlink_to(source.resolve())
+    return lab_pool(links)
 
 
-def tokens(one: Played) -> dict[str, int]:
-    """The router's tokens: read, written, and of those read what the turn before had read or written already."""
-    read = written = again = 0
-    for episode in one.episodes:
-        before = 0
-        for step in episode.steps:
-            if isinstance(step.decision, Generate) and step.reply is not None:
-                usage = step.reply.usage
-                read, written, again = read + usage.tokens_in, written + usage.tokens_out, again + before
-                before = usage.tokens_in + usage.tokens_out
-    return {"read": read, "written": written, "again": again}
+async def routers(table: Table, kind: str, folders: Sequence[Path], said: Mapping[str, str], full: bool) -> None:
+    """The routers of one kind, one training after the other: alone, at other worths, and with their controls if `full`."""
+    for number, folder in enumerate(folders):
+        pool = pool_with(folder, table.path, number)
+        try:
+            models = solvers(pool.models)
+            await table.play(kind, r1(models, said, number), pool, number)
+            for value in VALUES:
+                await table.play(kind, r1(models, said, number), pool, number, value, few=True)
+            if full:
+                for name, policy in controls(models, said, number).items():
+                    await table.play(f"{kind}, {name}", policy, pool, number)
+                probed = await by_probes(pool, said, PROBES, number)
+                print(f"{LATE} by {PROBES} probes: {probed[LATE]!r}", flush=True)
+                await table.play(f"{kind}, {LATE} by {PROBES} probes", r1(models, probed, number), pool, number)
+        finally:
+            await pool.aclose()
 
 
-async def go(weights: Path | None, n: int, seeds: list[int], probes: int, out: Path) -> dict[str, Any]:
-    """Play everything; what is done is written after every seed."""
-    plain = lab_pool(weights or SHIPPED)
+async def others(table: Table, best: Mapping[str, str], relays: Sequence[Path], answers: int) -> None:
+    """Who needs no router of this recipe."""
+    pool = lab_pool()
     try:
-        best = await allocate(plain, solvers(plain.models), probes)
-        told = descriptions(best, [STRONGEST])
-        found: dict[str, list[dict[str, Any]]] = {}
-        made: dict[str, Any] = {}
-        began = time.process_time()
-        for seed in seeds:
-            asked = questions("composed", n, "test", 100 + seed)
-            pool = plain if weights else with_perfect_router(plain, asked)
-            found.setdefault(f"{STRONGEST} alone", []).append(facts(await alone(pool, STRONGEST, asked)))
-            for name, policy in policies(pool, told, asked, best, seed).items():
-                found.setdefault(name, []).append(facts(await played(policy, pool, asked)))
-                row = found[name][-1]
-                print(seed, name, np.mean(row["right"]), 1000 * np.mean(row["usd"]), row["malformed"], flush=True)
-            made = {
-                "router": "trained" if weights else "perfect",
-                "allocation": best,
-                "descriptions": told,
-                "questions": n,
-                "seeds": seeds[: len(found["r1"])],
-                "cpu_s": time.process_time() - began,
-                "policies": found,
-            }
-            with beside(out) as temporary:
-                temporary.write_text(json.dumps(made), encoding="utf-8")
-        return made
+        references: dict[str, Policy] = {
+            f"{STRONGEST} alone": build_policy("single", {"model": STRONGEST}),
+            "gold plan": GoldPlan(table.asked, best),
+            "planner + gold": GoldPlan(table.asked, best, "planner"),
+            "decompose": shipped().policy,
+        }
+        for name, policy in references.items():
+            await table.play(name, policy, pool)
+        for value in VALUES:
+            await table.play("nobody", Nobody(), pool, 0, value, few=True)
+            for name in ("decompose", f"{STRONGEST} alone"):
+                await table.play(name, references[name], pool, 0, value, few=True)
+            for model in solvers(pool.models):
+                if model != STRONGEST:
+                    await table.play(
+                        f"{model} alone", build_policy("single", {"model": model}), pool, 0, value, few=True
+                    )
+        for number, folder in enumerate(relays):
+            await table.play("relay", load_coordinator(folder).policy, pool, number)
+        for seed in range(3):
+            for name, policy in (await one_shot(pool, table.path, answers, seed)).items():
+                await table.play(f"one shot: {name}" if name != "hops" else name, policy, pool, seed)
+    finally:
+        await pool.aclose()
+
+
+async def perfect(table: Table, said: Mapping[str, str]) -> None:
+    """A router without mistakes, its controls, and the gold plan."""
+    plain = lab_pool()
+    pool = with_perfect_router(plain, table.asked)
+    try:
+        models = solvers(pool.models)
+        for name, policy in {"": r1(models, said, 0), **controls(models, said, 0)}.items():
+            await table.play(f"perfect{', ' if name else ''}{name}", policy, pool)
     finally:
         await plain.aclose()
 
 
-def folder_of(router: Path, out: Path) -> Path:
-    """The shipped models and this router, by links."""
-    folder = out.with_suffix(".models")
-    folder.mkdir(parents=True, exist_ok=True)
-    for name in ROSTER:
-        source = router / f"{name}.gguf" if name == ROUTER else SHIPPED / f"{name}.gguf"
-        link = folder / source.name
-        if source.is_file() and not link.exists():
-            link.symlink_to(source.resolve())
-    return folder
-
-
-def page(found: dict[str, Any]) -> str:
-    """The table: right answers, difference to r1 with its paired interval over questions, cost, calls."""
-    rng = np.random.default_rng(0)
-    r1 = np.concatenate([np.array(run["right"]) for run in found["policies"]["r1"]])
-    picks = rng.integers(0, len(r1), (DRAWS, len(r1)))
-    lines = [
-        "| policy | right, % | r1 less this, points | USD / 1,000 | of it coordination | calls | malformed, % |",
-        "|---|---|---|---|---|---|---|",
-    ]
-    for name, runs in found["policies"].items():
-        right = np.concatenate([np.array(run["right"]) for run in runs])
-        gap = 100 * (r1 - right)
-        low, high = np.quantile(gap[picks].mean(axis=1), [0.025, 0.975])
-        each = ", ".join(f"{100 * np.mean(run['right']):.1f}" for run in runs)
-        usd = 1000 * np.mean([u for run in runs for u in run["usd"]])
-        own = 1000 * np.mean([run["coordination_usd"] for run in runs])
-        calls = sum(sum(run["calls"].values()) for run in runs) / len(right)
-        bad = 100 * sum(run["malformed"] for run in runs) / len(right)
-        lines.append(
-            f"| {name} | {100 * right.mean():.1f} ({each}) | {gap.mean():+.1f} [{low:.1f}, {high:.1f}] | {usd:.3f} | {own:.3f} "
-            f"| {calls:.2f} | {bad:.1f} |"
-        )
-    lines.append("")
-    for name in ("r1", "r1, random routes", "r1, pool of one"):
-        calls = Counter()
-        for run in found["policies"][name]:
-            calls.update(run["calls"])
-        total = sum(calls.values())
-        share = {model: k / total for model, k in calls.most_common()}
-        entropy = sum(p * np.log(1 / p) for p in share.values())
-        told = ", ".join(f"{model} {100 * p:.0f}%" for model, p in share.items())
-        lines.append(f"- {name}: {told}; entropy {entropy:.2f} nats of {np.log(7):.2f}")
-    return "\n".join(lines) + "\n"
+async def go(given: argparse.Namespace) -> None:
+    asked = [q for seed in (100, 101, 102) for q in questions("composed", given.questions // 3, "test", seed)]
+    table = Table(given.out, asked, asked[: given.questions // 2])
+    plain = lab_pool()
+    try:
+        best = table.told.get("allocation") or await allocate(plain, solvers(plain.models), given.probes)
+    finally:
+        await plain.aclose()
+    said = descriptions(best, [STRONGEST])
+    table.told |= {
+        "allocation": best,
+        "descriptions": said,
+        "questions": len(asked),
+        "families": list(table.families.values()),
+    }
+    table.save()
+    if not given.imitation and not given.reinforced:
+        await perfect(table, said)
+        return
+    await routers(table, "reinforced", given.reinforced, said, full=True)
+    await routers(table, "imitation", given.imitation, said, full=False)
+    if given.others:
+        await others(table, best, given.relay, given.answers)
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
-    parser.add_argument("out", type=Path, help="JSON file to write; the table goes to standard output")
+    parser.add_argument("out", type=Path, help="JSON file to write; page.py makes tables of it")
+    parser.add_argument("--imitation", type=Path, nargs="*", default=[], help="folders of `lab train router`")
     parser.add_argument(
-        "--router", type=Path, default=None, help="folder with router.gguf; without it a perfect router"
+        "--reinforced", type=Path, nargs="*", default=[], help="folders of `train r1`, begun from those"
     )
     parser.add_argument(
-        "--probes", type=int, default=100, help="validation questions a family, to find who is best at it"
+        "--others", action=argparse.BooleanOptionalAction, default=True, help="those who need no router"
     )
-    parser.add_argument("--questions", type=int, default=200, help="composed test questions a seed")
-    parser.add_argument("--seeds", default="0,1,2", help="of the questions and the order of models")
-    options = parser.parse_args()
-    made = asyncio.run(
-        go(
-            folder_of(options.router, options.out) if options.router else None,
-            options.questions,
-            [int(s) for s in options.seeds.split(",")],
-            options.probes,
-            options.out,
-        )
+    parser.add_argument("--relay", type=Path, nargs="*", default=[], help="folders of trained relays, to play too")
+    parser.add_argument(
+        "--probes", type=int, default=50, help="validation questions a family, to find who is best at it"
     )
-    print(page(made))
+    parser.add_argument(
+        "--answers", type=int, default=600, help="composed validation questions that scorers learn from"
+    )
+    parser.add_argument("--questions", type=int, default=300, help="composed test questions")
+    asyncio.run(go(parser.parse_args()))

@@ -41,8 +41,9 @@ class Perfect(Provider):
     async def complete(self, ask: Ask) -> Completion:
         prompt = str(ask.messages[0]["content"])
         said = f" {self.turn(prompt, self.by_id[ask.query.query_id])}"
-        read, written = vocabulary().encode([prompt, said])
-        return Completion(said, Usage(len(read), len(written) + 1))
+        before = prompt.rpartition("\nN: ")[0]  # what its server would hold still
+        read, held, written = vocabulary().encode([prompt, before, said])
+        return Completion(said, Usage(len(read), len(written) + 1, len(held)))
 
     async def stream(self, ask: Ask) -> AsyncIterator[Delta | Completion]:
         done = await self.complete(ask)

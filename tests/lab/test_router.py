@@ -85,7 +85,7 @@ def test_a_conversation_teaches_the_turns_and_not_what_is_shown() -> None:
 
 
 def test_turns_are_counted_right_against_the_gold_ones() -> None:
-    asked = list(islice(conversations(0, "test"), 20))
+    asked = list(islice(conversations(0, "test", right=True), 20))
     gold = {"".join(parts[:i]): parts[i] for parts in asked for i in range(1, len(parts), 2)}
     turns, whole = routes(lambda prompts: [f"{gold[p]}and more" if "\n" in gold[p] else gold[p] for p in prompts], 20)
     assert (turns.right, turns.n) == (len(gold), len(gold))

@@ -155,7 +155,7 @@ def test_a_group_has_one_pool_and_one_worth_and_the_next_another() -> None:
     assert len(batch.rewards) == 5
     assert seen.count(seen[0]) == 3
     assert len(set(seen)) == 2
-    stage.rollouts(Letters(say), ["0"])
+    stage.rollouts(Letters(say), ["0"], step=1)
     assert seen[-1] != seen[0]  # the same question, another pool or worth
     assert stage.told["calls"] == 1.0
     stage.close()

@@ -11,6 +11,7 @@ import typer
 from routewright.cli.show import console, listing, progress, refuse_out, usd
 
 if TYPE_CHECKING:
+    from routewright.coordinator import Coordinator
     from routewright.types import Episode, State, Step
 
 
@@ -19,23 +20,30 @@ def demo(
     questions: Annotated[int, typer.Option(min=28, help="Test questions of the comparison, about.")] = 280,
     ask: Annotated[int, typer.Option(min=1, max=50, help="Composed questions to show.")] = 5,
     seed: Annotated[int, typer.Option(min=0, help="Random seed of the questions.")] = 0,
+    coordinator: Annotated[
+        str, typer.Option(help="auto: plans what is worth a plan; r1: a router asked at every turn.")
+    ] = "auto",
 ) -> None:
     """Ask tiny models composed questions through a coordinator, show every step, and compare. No key, no GPU, no network."""
     import asyncio
 
+    from routewright.errors import UnknownName
+    from routewright.lab.coordinator import shipped, shipped_r1
+
+    ours = {"auto": shipped, "r1": shipped_r1}
+    if coordinator not in ours:
+        raise UnknownName("coordinator of the lab", coordinator, ours)
     refuse_out(out)
-    report = asyncio.run(_run(out, questions, ask, seed))
+    report = asyncio.run(_run(out, questions, ask, seed, ours[coordinator]()))
     console.print(f"\nThe report to look at: {report}")
 
 
-async def _run(out: Path, n: int, ask: int, seed: int) -> Path:
-    from routewright.lab.coordinator import shipped
+async def _run(out: Path, n: int, ask: int, seed: int, coordinator: Coordinator) -> Path:
     from routewright.lab.demo import asked_questions, compare, shown_questions
     from routewright.lab.pool import lab_pool
 
     pool = lab_pool()
     try:
-        coordinator = shipped()
         _pool_table(pool)
         console.print(
             f"\n{ask} composed questions, asked now: test questions, about names that no composed question in training had:\n"

@@ -49,16 +49,25 @@ def train(
     recipe = ROSTER[name] if steps is None else dataclasses.replace(ROSTER[name], steps=steps)
     words = vocabulary()
     began = time.process_time()
-    with progress(f"training {name}") as bar:
-        model = learn.train(
-            words,
-            recipe.shape(len(words)),
-            source(recipe),
-            dataclasses.replace(recipe.course, seed=seed),
-            out / f"{name}.checkpoint",
-            lambda step, of, loss: bar(step, of, f"loss {loss:.3f}"),
-            device,
-        )
+    model = None
+    then = recipe.then if steps is None else None
+    for lesson, checkpoint in ((recipe, f"{name}.checkpoint"), *([(then, f"{name}.2.checkpoint")] if then else [])):
+        with progress(f"training {name}" + (", second lesson" if lesson is then else "")) as bar:
+
+            def told(step: int, of: int, loss: float, bar: Any = bar) -> None:
+                bar(step, of, f"loss {loss:.3f}")
+
+            model = learn.train(
+                words,
+                lesson.shape(len(words)),
+                source(lesson),
+                dataclasses.replace(lesson.course, seed=seed),
+                out / checkpoint,
+                told,
+                device,
+                model,
+            )
+    assert model is not None
     card = write_model(out, recipe, model, words, time.process_time() - began, questions)
     console.print(card)
 
@@ -203,12 +212,17 @@ def coordinator(
     ] = None,
     questions: Annotated[int, typer.Option(min=20, help="Questions a family; three times as many composed.")] = 200,
     scorer: Annotated[str, typer.Option(help="What forecasts; see `routewright policies`.")] = "routewright",
+    policy: Annotated[
+        str, typer.Option(help="decompose, or r1: the trained router, told what each model is best at.")
+    ] = "decompose",
 ) -> None:
     """Train the coordinator: every model and every plan on validation questions, then a router on that; resumes."""
     import asyncio
 
     from routewright.cli.show import refuse_out, usd
     from routewright.coordinator import refuse_target
+    from routewright.errors import UnknownName
+    from routewright.lab.coordinator import describe
     from routewright.lab.coordinator import train as fit
     from routewright.lab.pool import SHIPPED, lab_pool
 
@@ -216,8 +230,13 @@ def coordinator(
     refuse_target(out)
     pool = lab_pool(folder or SHIPPED)
 
+    if policy not in ("decompose", "r1"):
+        raise UnknownName("coordinator of the lab", policy, ("decompose", "r1"))
+
     async def go(bar: Any) -> Any:
         try:
+            if policy == "r1":
+                return await describe(pool, questions)
             return await fit(
                 pool,
                 table or out.with_name(f"{out.name}-outcomes"),

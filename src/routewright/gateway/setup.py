@@ -81,12 +81,12 @@ class Setup:
                 raise RouterError(f"coordinators.{name}: {error}") from None
 
 
-def lab() -> tuple[Pool, Coordinator]:
-    """The pool and the coordinator that ship with the package; `PoolError` or `RouterError` where they do not."""
-    from routewright.lab.coordinator import shipped
+def lab() -> tuple[Pool, dict[str, Coordinator]]:
+    """The pool and the coordinators that ship with the package; `PoolError` or `RouterError` where they do not."""
+    from routewright.lab.coordinator import shipped, shipped_r1
     from routewright.lab.pool import lab_pool
 
-    return lab_pool(), shipped()
+    return lab_pool(), {"auto": shipped(), "r1": shipped_r1()}
 
 
 def make_setup(settings: Settings, base: Path, before: Setup | None = None, shared: Shared | None = None) -> Setup:
@@ -104,7 +104,7 @@ def make_setup(settings: Settings, base: Path, before: Setup | None = None, shar
     else:
         pool, own = lab()
         if not settings.coordinators:
-            coordinators["auto"] = Serving(own, CoordinatorEntry.model_construct())
+            coordinators |= {name: Serving(made, CoordinatorEntry.model_construct()) for name, made in own.items()}
     for name, entry in settings.coordinators.items():
         known = before.coordinators.get(name) if before is not None else None
         works = known is not None and not known.broken

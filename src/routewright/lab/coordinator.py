@@ -24,14 +24,15 @@ from routewright.lab.families import FAMILIES, Question
 from routewright.lab.pool import SHIPPED, solvers
 from routewright.lab.questions import questions
 from routewright.lab.record import record, row_of
-from routewright.lab.roster import PLAN, ROSTER
-from routewright.lab.standing import VALUE_USD, played
+from routewright.lab.roster import PLAN, ROSTER, ROUTE
+from routewright.lab.router import descriptions
+from routewright.lab.standing import VALUE_USD, allocate, played
 from routewright.outcomes.table import beside
 from routewright.policies.base import build_policy
 from routewright.pools.pool import Pool
 from routewright.router import Router, fit
 
-FOLDER = SHIPPED / "coordinator"
+FOLDER, ROUTED = SHIPPED / "coordinator", SHIPPED / "r1"
 POLICY = "decompose"
 VALUES_USD = tuple(float(v) for v in np.geomspace(1e-5, 1e-1, 9))  # that presets are chosen from
 _AT_ONCE, _FOR_PRESETS = 100, 200
@@ -42,6 +43,32 @@ Progress = Callable[[str, int, int], None]  # what, done, of
 def shipped() -> Coordinator:
     """The coordinator that ships with the package."""
     return load_coordinator(FOLDER)
+
+
+def shipped_r1() -> Coordinator:
+    """The other one that ships: the trained router, asked at every turn."""
+    return load_coordinator(ROUTED)
+
+
+async def describe(pool: Pool, per_family: int = 50, generalists: Sequence[str] = ("large",)) -> Coordinator:
+    """A coordinator of the policy `r1` for a pool that has a router: what is said of each model is what it was best at on
+    validation questions.
+
+    Args:
+        pool: The lab's models.
+        per_family: Questions of each family.
+        generalists: Models to be called good at everything; the first of them answers where the router can not.
+    """
+    router = next(name for name in pool.models if name in ROSTER and ROUTE in ROSTER[name].shares)
+    able = solvers(pool.models)
+    best = await allocate(pool, able, per_family)
+    said = dict.fromkeys(able, "") | descriptions(best, [name for name in generalists if name in able])
+    options = {"router": router, "form": "short", "rounds": 6, "turn_tokens": 96, "models": able, "descriptions": said}
+    made = Coordinator(
+        build_policy("r1", {**options, "fallback": generalists[0]}), about={"queries": per_family * len(FAMILIES)}
+    )
+    made.presets = {"default": VALUE_USD}
+    return made
 
 
 def training_questions(per_family: int, split: str = "validation", seed: int = 0) -> list[Question]:

@@ -66,8 +66,9 @@ def train(
     checkpoint: Path | None = None,
     progress: Progress | None = None,
     device: str = "cpu",
+    start: Llama | None = None,
 ) -> Llama:
-    """Train a model from scratch, or go on from its checkpoint; the same seeds give the same model on the same machine.
+    """Train a model from scratch or from `start`, or go on from its checkpoint; the same seeds give the same model on the same machine.
 
     Args:
         vocabulary, shape, source, course: What, how large, on what, how long.
@@ -75,7 +76,10 @@ def train(
         progress: Told every tenth step.
         device: Where to compute, as PyTorch names it. The model comes back on the CPU.
     """
-    model = Llama(shape, course.seed).to(device)
+    model = Llama(shape, course.seed)
+    if start is not None:
+        model.load_state_dict(start.state_dict())
+    model = model.to(device)
     optimiser = Optimiser(model, course)
     done = _resume(checkpoint, model, optimiser, shape, course)
     batches = _batches(vocabulary, shape, source, course, done)

@@ -72,7 +72,7 @@ def routes(answers: Answers, n: int = 300, split: str = "test", seed: int = 0) -
     """Turns, and whole conversations, written exactly as the gold ones, each turn after the gold ones before it."""
     from routewright.lab.router import conversations
 
-    asked = list(islice(conversations(seed, split), n))
+    asked = list(islice(conversations(seed, split, right=True), n))
     prompts = ["".join(parts[:i]) for parts in asked for i in range(1, len(parts), 2)]
     said = iter(answers(prompts))
     right = [[next(said).split("\n")[0].strip() == wanted.strip() for wanted in parts[1::2]] for parts in asked]

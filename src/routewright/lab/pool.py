@@ -1,7 +1,9 @@
 """The lab's models as a pool: GGUF files in a folder, those that ship with the package by default, run in this process.
 
 Prices follow compute: a token costs in proportion to the weights it passes through, a token read a quarter of a token
-written, for prompts are read in batches. The scale is arbitrary, chosen so that the large model costs what large models do.
+written, for prompts are read in batches. The scale is arbitrary, chosen so that the large model costs what large models do. The router is
+asked again and again with a prompt that has grown; what its server still holds of it costs a tenth of a token read, as such tokens do
+where models are bought.
 """
 
 from __future__ import annotations
@@ -18,6 +20,8 @@ from routewright.types import ModelCard
 
 USD_PER_MTOK_OUT = 2.5  # of a million weights
 READ = 0.25  # a token read, of one written
+HELD = 0.1  # a token that the server still holds, of one read
+_CONVERSATIONS = 4  # of the router that its server holds at once
 _REPLY, _PLAN = 140, 260  # tokens; what gold replies and plans need, and some
 SHIPPED = Path(__file__).parent / "weights"
 
@@ -37,7 +41,8 @@ def pool_values(folder: str | Path = SHIPPED) -> dict[str, Any]:
                 "kind": "local",
                 "path": str(folder / f"{recipe.name}.gguf"),
                 "context_tokens": recipe.context,
-                "concurrency": 1,
+                "concurrency": _conversations(recipe),
+                "slots": _conversations(recipe),
             }
             for recipe in found
         },
@@ -62,7 +67,9 @@ def lab_pool(folder: str | Path = SHIPPED) -> Pool:
 
 def _entry(recipe: Recipe) -> dict[str, Any]:
     price = USD_PER_MTOK_OUT * recipe.parameters(len(vocabulary())) / 1e6
+    held = {"usd_per_mtok_cached": round(price * READ * HELD, 4)} if ROUTE in recipe.shares else {}
     return {
+        **held,
         "name": recipe.name,
         "provider": recipe.name,
         "usd_per_mtok_in": round(price * READ, 4),
@@ -76,7 +83,12 @@ def card_of(recipe: Recipe) -> ModelCard:
     """What the pool would say of a model whose file is not there yet."""
     entry = _entry(recipe)
     prices = (entry["usd_per_mtok_in"], entry["usd_per_mtok_out"])
-    return ModelCard(recipe.name, *prices, recipe.context, recipe.about, None, entry["output_tokens"])
+    held = entry.get("usd_per_mtok_cached")
+    return ModelCard(recipe.name, *prices, recipe.context, recipe.about, held, entry["output_tokens"])
+
+
+def _conversations(recipe: Recipe) -> int:
+    return _CONVERSATIONS if ROUTE in recipe.shares else 1
 
 
 def coordinates(name: str) -> bool:

@@ -14,7 +14,7 @@ from __future__ import annotations
 import random
 import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from itertools import islice
 from typing import TYPE_CHECKING, Literal
@@ -47,12 +47,22 @@ STEPS = "steps"  # composed question and notes -> next note; "steps:FAMILY": onl
 WORLD = "facts"  # its steps may name any entity, for nobody can guess a fact; pairs of operations are held out as ever
 CONTEXT = 320
 ROUTE = "route"  # and another: composed questions and single ones -> whole conversations of a router, see `lab.router`
+BY_WORTH = "route:worth"  # the same, in which what a right answer is worth matters
 INVENTED = 0.75  # of the plans and conversations they learn, the share with invented names
 
 
 @dataclass(frozen=True)
+class Lesson:
+    """What a model sees after its first course, and for how long."""
+
+    shares: dict[str, float]
+    steps: int
+    rate: float
+
+
+@dataclass(frozen=True)
 class Recipe:
-    """One model: its size, the shares of what it sees, and the course of its training."""
+    """One model: its size, the shares of what it sees, and the course of its training; a second lesson, if there is one."""
 
     name: str
     about: str
@@ -68,6 +78,7 @@ class Recipe:
     optimiser: Literal["adamw", "muon"] = "adamw"
     context: int = CONTEXT
     shipped: bool = True  # whether its weights come with the package
+    second: Lesson | None = None
 
     def parameters(self, vocabulary: int) -> int:
         """Weights with a vocabulary of this size, the shared embedding counted once."""
@@ -76,6 +87,15 @@ class Recipe:
 
     def shape(self, vocabulary: int) -> Shape:
         return Shape(vocabulary, self.width, self.layers, self.heads, self.feed, self.context)
+
+    @property
+    def then(self) -> Recipe | None:
+        """The recipe of the second lesson."""
+        if self.second is None:
+            return None
+        return replace(
+            self, shares=self.second.shares, steps=self.second.steps, rate=self.second.rate, rounds=(), second=None
+        )
 
     @property
     def course(self) -> Course:
@@ -121,6 +141,7 @@ ROSTER: dict[str, Recipe] = {
             3500,
             rate=4e-3,
             optimiser="muon",
+            second=Lesson({BY_WORTH: 1.0}, 600, 1e-3),
             context=384,
             shipped=False,
         ),
@@ -140,7 +161,7 @@ def pairs_of(name: str, seed: int) -> Iterator[Pair]:
     if kind == ROUTE:
         from routewright.lab.router import conversations
 
-        yield from conversations(seed)
+        yield from conversations(seed, by_worth=name == BY_WORTH)
         return
     rng = random.Random(f"{name}/{seed}")
     if kind == STEPS and only == WORLD:

@@ -10,8 +10,9 @@ and the pool that it is to serve later is, like any other, one that it has not s
 
 Sub-questions are those of gold plans, with the gold answers filled in; names of the world are mostly invented ones, for a
 small model would learn them by heart. One conversation in five is a single question, passed on whole. So are some of the composed
-ones, to anybody, and a few are not asked at all (`MANNERS`), whatever a right answer is worth: that it should depend on the worth is
-left to training by reinforcement, which needs to have seen every manner.
+ones, to anybody, and a few are not asked at all (`MANNERS`). In the first lesson that does not depend on what a right answer is worth; in
+the second, short one, less is asked where it is worth less, roughly and for all questions alike (`silent`): enough that the figure is read.
+Where asking begins to pay, for which questions, is left to training by reinforcement.
 """
 
 from __future__ import annotations
@@ -35,6 +36,10 @@ MANNERS: Mapping[Manner, float] = {
     "whole": 0.16,
     "none": 0.04,
 }  # shares of composed questions; single ones have no plan
+_SILENT, _FROM = (
+    0.6,
+    5,
+)  # share of conversations in which nobody is asked, at a worth of 0; the worth from which it is as in MANNERS
 NOTHING = "none"  # the answer of a router that asks nobody
 ALL = "all"  # said of a model that is good at everything, more or less
 # What a model is said to be good at, by family: words that are one token each for the lab's models.
@@ -58,17 +63,33 @@ class Told:
     about: tuple[str, ...]
 
 
-def conversations(seed: int, split: str = "train") -> Iterator[Conversation]:
-    """Conversations without end."""
+def conversations(
+    seed: int, split: str = "train", by_worth: bool = False, right: bool = False
+) -> Iterator[Conversation]:
+    """Conversations without end; with `by_worth` those of the second lesson, with `right` those that are planned, at any price."""
     rng = random.Random(f"route/{seed}")
     composed = stream("composed", split, seed)
     single = {family: stream(family, split, seed) for family in FAMILIES}
     while True:
         alone = rng.random() < SINGLE
         question = next(single[rng.choice(list(single))] if alone else composed)
-        manner = rng.choices(list(MANNERS), list(MANNERS.values()))[0]
-        made = conversation(question, pool(rng), rng.randrange(WORTHS), manner, rng)
+        manner, worth = rng.choices(list(MANNERS), list(MANNERS.values()))[0], rng.randrange(WORTHS)
+        if by_worth and rng.random() < silent(worth):
+            manner = "none"
+        if right:
+            manner, worth = "plan", WORTHS - 1
+        made = conversation(question, pool(rng), worth, manner, rng)
         yield renamed(question.entities, made, rng) if rng.random() < INVENTED else made
+
+
+def silent(worth: int) -> float:
+    """The share of conversations of the second lesson that end without asking, for that alone.
+
+    Example:
+        >>> [round(silent(worth), 2) for worth in (0, 2, 4, 5, 9)]
+        [0.6, 0.36, 0.12, 0.0, 0.0]
+    """
+    return _SILENT * max(0.0, 1 - worth / _FROM)
 
 
 def pool(rng: random.Random) -> list[Told]:

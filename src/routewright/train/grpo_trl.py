@@ -115,7 +115,7 @@ def grpo(
     def rollouts(prompts: list[str], trainer: Any) -> dict[str, Any]:
         inner = trainer.accelerator.unwrap_model(trainer.model)
         sampler = Vllm(trainer) if settings.vllm else sampler_of(inner, settings.temperature)
-        batch = stage.rollouts(sampler, prompts)
+        batch = stage.rollouts(sampler, prompts, trainer.state.global_step)
         return {
             "prompt_ids": batch.prompts,
             "completion_ids": batch.completions,

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -112,6 +113,11 @@ def train_r1(settings: R1Settings, out: Path, seed: int = 0, progress: Progress 
     from routewright.train import grpo_trl
     from routewright.train.hf_sampler import HfSampler
 
+    shared, rank = (
+        out,
+        int(os.environ.get("RANK", "0")),
+    )  # of several processes, each keeps its own books; checkpoints are TRL's
+    out = shared / f"rank-{rank}" if rank else shared
     out.mkdir(parents=True, exist_ok=True)
     _same(settings, out, seed)
     base, context = _base(settings, out)
@@ -124,16 +130,15 @@ def train_r1(settings: R1Settings, out: Path, seed: int = 0, progress: Progress 
             _finish(settings, start, None, out)
             return {"kept": True, "warm": str(start)}
         model, tokenizer = grpo_trl.load(str(start))
-        course = Course(out, progress)
+        course = Course(out, progress if out == shared else None)
 
         def sampler_of(network: Any, temperature: float) -> Sampler:
             return HfSampler(network, tokenizer, context, temperature)
 
-        work = out / "grpo"
+        work = shared / "grpo"
         newest = grpo_trl.newest(work)
         done = int(newest.rpartition("-")[2]) if newest else 0
         course.resume(done)
-        stage.groups = done * settings.grpo.questions
         if not len(course.base):
             course.looked(0, *stage.look(sampler_of(model, 0.0)), None)
 

@@ -1,11 +1,11 @@
 """What a trainer of routers asks for: rollouts with rewards, and looks at questions nobody learns from.
 
     stage = Stage(settings, world, seed)
-    batch = stage.rollouts(sampler, ["3", "3", "7", "7"])      # question 3 twice, question 7 twice
+    batch = stage.rollouts(sampler, ["3", "3", "7", "7"], step=5)      # question 3 twice, question 7 twice
     record = stage.look(sampler)                               # greedy, on what is held out
 
 A group of rollouts, those of one question in one batch, has the same pool, in the same order, under the same names, and the same worth
-of a right answer; all of these are drawn anew for the next group. Rewards are of whole episodes:
+of a right answer; all of these are drawn from the question and the step, so that processes that share a group agree. Rewards are of whole episodes:
 
     utility      (value_usd * quality - cost_usd) / (value_usd + reference_usd)      all costs, the router's own too
     router_r1    see `rewards.router_r1`
@@ -36,7 +36,7 @@ from routewright.train.r1_world import ROUTER, World
 from routewright.types import Call, Episode, Floats
 
 Record = dict[str, Any]
-LOOKS = 3  # worths of a right answer that a look plays, spread evenly over the logarithm of the range
+LOOKS = 5  # worths of a right answer that a look plays, spread evenly over the logarithm of the range
 
 
 @dataclass(frozen=True)
@@ -52,12 +52,11 @@ class Batch:
 
 @dataclass
 class Stage:
-    """Plays; keeps the window of costs, the count of groups drawn so far, and what the last batch was like."""
+    """Plays; keeps the window of costs, and what the last batch was like."""
 
     settings: R1Settings
     world: World
     seed: int = 0
-    groups: int = 0
     told: Record = field(default_factory=dict)
     window: CostWindow = field(default_factory=CostWindow)
     runner: asyncio.Runner = field(default_factory=asyncio.Runner)
@@ -81,10 +80,10 @@ class Stage:
             seed,
         )
 
-    def rollouts(self, sampler: Sampler, keys: Sequence[str]) -> Batch:
+    def rollouts(self, sampler: Sampler, keys: Sequence[str], step: int = 0) -> Batch:
         """An episode for every key, a number in `world.train`; keys that are the same make a group."""
         began = time.perf_counter()
-        drawn = {key: self._draw() for key in dict.fromkeys(keys)}
+        drawn = {key: self._draw(key, step) for key in dict.fromkeys(keys)}
         rolled, learner = self._play(
             sampler,
             [(self.world.train[int(key)], *drawn[key]) for key in keys],
@@ -131,10 +130,9 @@ class Stage:
             )
         return per_task(made, [e.query.task for e in episodes]) if reward.per_task else made
 
-    def _draw(self) -> tuple[R1, float]:
-        """A pool and a worth for the next group."""
-        self.groups += 1
-        rng = random.Random(f"group/{self.seed}/{self.groups}")
+    def _draw(self, key: str, step: int) -> tuple[R1, float]:
+        """A pool and a worth for a group."""
+        rng = random.Random(f"group/{self.seed}/{step}/{key}")
         absent = self.settings.world.absent
         models = [name for name in self.world.able if rng.random() >= absent] or [rng.choice(self.world.able)]
         return self.policy(models, rng.randrange(2**31), 0), worth_of(self.settings.reward, rng)

@@ -122,10 +122,11 @@ class Learner(Provider):
     async def complete(self, ask: Ask) -> Completion:
         track = _TRACK.get()
         prompt = str(ask.messages[-1]["content"])
+        held = len(track.tokens) if track is not None else 0  # what a server would hold still
         tokens = track.show(prompt, self.sampler) if track is not None else None
         on_track = tokens is not None
         if tokens is None:
-            tokens = self.sampler.encode(prompt)
+            tokens, held = self.sampler.encode(prompt), 0
         if len(tokens) >= self.sampler.context:
             return Completion("", Usage(len(tokens), 0), "length")
         done: asyncio.Future[Sampled] = asyncio.get_running_loop().create_future()
@@ -135,7 +136,7 @@ class Learner(Provider):
         said = await done
         if track is not None and on_track:
             track.wrote(said)
-        return Completion(said.text, Usage(len(tokens), len(said.tokens)), said.finish)
+        return Completion(said.text, Usage(len(tokens), len(said.tokens), held), said.finish)
 
     async def stream(self, ask: Ask) -> AsyncIterator[Delta | Completion]:
         done = await self.complete(ask)
