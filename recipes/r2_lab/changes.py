@@ -20,7 +20,7 @@ from typing import ClassVar
 import numpy as np
 import polars as pl
 from allocators import fits_of, made
-from measure import TEST, Book, trained
+from measure import TEST, Book
 
 from routewright import outcomes as tables
 from routewright.lab.pool import lab_pool, solvers
@@ -110,11 +110,11 @@ async def go(out: Path, n: int, seeds: Sequence[int]) -> None:
         for seed in seeds:
             asked = questions("composed", n, "test", TEST + seed)
             for course in seeds:
-                table = out / f"plain-{course}"  # searched subtasks and plain questions
+                table = out / f"data-{course}" / "subtasks.parquet"
 
                 def of(router: Router, table: Path = table, **options: object) -> R2:
                     policy = made(router, itself="", **options)
-                    policy.fits = fits_of(table / "subtasks.parquet")
+                    policy.fits = fits_of(table)
                     return policy
 
                 full = fit(tables.load(table, names), "routewright", seed=course)
@@ -131,11 +131,9 @@ async def go(out: Path, n: int, seeds: Sequence[int]) -> None:
                 )
                 if course != seed:
                     continue
-                answers = pl.read_parquet(table / "subtasks.parquet")["reference"].to_list()
+                answers = pl.read_parquet(table)["reference"].to_list()
                 for way, options in WAYS.items():
-                    await book.play(
-                        f"0% wrong, {way}", seed, trained(out, "rl", course, itself="", **options), pool, asked
-                    )
+                    await book.play(f"0% wrong, {way}", seed, of(full, **options), pool, asked)
                     for share in SHARES:
                         for alike in (False, True):
                             wrong = with_errors(pool, share, answers, alike, seed)

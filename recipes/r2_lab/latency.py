@@ -27,7 +27,7 @@ from routewright.episodes.engine import run
 from routewright.lab.coordinator import shipped
 from routewright.lab.pool import SHIPPED, served_values
 from routewright.lab.questions import query_of, questions
-from routewright.lab.roster import CONTEXT, ROSTER
+from routewright.lab.roster import CONTEXT
 from routewright.lab.server import LlamaServer
 from routewright.policies.r2_path import critical_path
 from routewright.policies.r2_state import Running
@@ -35,6 +35,8 @@ from routewright.pools.config import check_pool
 from routewright.pools.pool import Endpoint, Pool, build_pool
 from routewright.pools.providers.base import Ask, Completion, Delta, Provider
 from routewright.types import Episode, Generate, State
+
+SERVED = ("planner", "facts", "words", "maths", "reader")  # those that are asked
 
 
 class Late(Provider):
@@ -84,13 +86,14 @@ async def go(out: Path, n: int, wait_s: float, slots: int) -> dict[str, Any]:
     found: dict[str, list[dict[str, float]]] = {way: [] for way in ways}
     with contextlib.ExitStack() as running:
         urls = {}
-        for name in ROSTER:
+        for name in SERVED:
             if (SHIPPED / f"{name}.gguf").is_file():
                 server = LlamaServer(
                     SHIPPED / f"{name}.gguf", context=slots * CONTEXT, slots=slots, log=out / f"{name}.log"
                 )
                 urls[name] = running.enter_context(server).base_url
         values = served_values(SHIPPED, urls)
+        values["models"] = [m for m in values["models"] if m["name"] in urls]
         values["providers"] = {k: {**v, "concurrency": slots} for k, v in values["providers"].items()}
         pool = build_pool(check_pool(values, "the servers"))
         pool = late(pool, wait_s) if wait_s else pool

@@ -94,12 +94,14 @@ def baselines() -> dict[str, Make]:
         "large alone": lambda asked, best: build_policy("single", {"model": "large"}),
         "DataShunt (small or large)": lambda asked, best: shunt(),
         "DoT (plan, small or large)": lambda asked, best: made(router, models=("small", "large"), itself=""),
-        "plan, random allocation": lambda asked, best: of(RandomAllocation, None),
         "plan, all large": lambda asked, best: made(None, models=("large",)),
-        "plan, all small": lambda asked, best: made(None, models=("small",)),
         "gold plan, gold allocation": lambda asked, best: GoldPlan(asked, best),
         "gold plan and allocation, a planner paid": lambda asked, best: GoldPlan(asked, best, "planner"),
         "decompose, as shipped": lambda asked, best: shipped().policy,
+        "plan, random allocation": lambda asked, best: of(
+            RandomAllocation, None, models=tuple(solvers(lab_pool().models))
+        ),
+        "plan, all small": lambda asked, best: made(None, models=("small",)),
         "CoT (large, step by step)": lambda asked, best: StepByStep("large"),
         "ToT, N = 2 (large)": lambda asked, best: Trees("large"),
     }
