@@ -195,6 +195,7 @@ class Generate:
     prompt: str
     stop: tuple[str, ...] = ()
     max_tokens: int = 256
+    sample: int = 0  # as in a Call: 0 the greedy text, k the k-th further one
 
 
 @dataclass(frozen=True, slots=True)

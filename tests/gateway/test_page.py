@@ -300,7 +300,7 @@ def test_charts_have_their_numbers_to_scale() -> None:
 
 
 def test_traces_of_other_versions_are_shown_as_far_as_they_go() -> None:
-    assert steps_of(b"") == {"steps": [], "chosen": None, "ending": None}
+    assert steps_of(b"") == {"steps": [], "chosen": None, "ending": None, "graphs": []}
     odd = steps_of(b'{"event":"step"}\nnonsense\n[1]\n{"event":"step","wish":{"generate":{"model":"m"}},"reply":{}}')
     assert [s["verb"] for s in odd["steps"]] == ["?", "generate"]
 

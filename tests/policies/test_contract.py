@@ -28,6 +28,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "decompose": {"planner": "m0"},
     "relay": {"mark": ""},
     "r1": {"router": "m0"},
+    "r2": {"decomposer": "m0"},
     "preference": {
         "routes": {
             "routes": [

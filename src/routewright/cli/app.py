@@ -19,6 +19,7 @@ from routewright.cli.lab import lab
 from routewright.cli.onboard import onboard
 from routewright.cli.policies import policies
 from routewright.cli.profile import profile
+from routewright.cli.r2 import r2
 from routewright.cli.route import route
 from routewright.cli.routes import routes
 from routewright.cli.serve import serve
@@ -61,6 +62,7 @@ app.command()(policies)
 app.command()(demo)
 app.add_typer(routes, name="routes")
 app.add_typer(lab, name="lab")
+app.add_typer(r2, name="r2")
 
 
 def _version(show: bool) -> None:

@@ -189,6 +189,7 @@ async def _decided(r: Run, state: State) -> Decision | None:
             r.state.query,
             wish.max_tokens,
             stop=wish.stop,
+            sample=wish.sample,
             role="policy",
         )
         try:
@@ -260,10 +261,24 @@ async def _ask(r: Run, state: State, action: Call, node: int | None) -> Reply:
             await r.settled.wait()
 
 
+async def _reviewed(r: Run, node: int) -> Decision | None:
+    """What the policy makes of the call of its plan that has just ended; None: go on."""
+    if not r.policy.reviews:
+        return None
+    state = published(r, replace(r.state, focus=node))
+    made = await asyncio.to_thread(r.policy.review, state) if r.policy.blocking else r.policy.review(state)
+    if made is not None and not isinstance(made.action, Call | Think):
+        raise EpisodeError(
+            f"{r.policy.kind} reviewed a call with {type(made.action).__name__}. Expected a Call or a Think."
+        )
+    return made
+
+
 async def _run_plan(r: Run, plan: Plan) -> None:
     """Run a plan's calls, each as soon as those it comes after have ended; after a failure nothing new is begun.
 
-    Steps are appended in the order the calls end. What was not begun is left to the policy, which sees what failed.
+    Steps are appended in the order the calls end. A policy that `reviews` may have a call made again, by another model, before
+    those that wait for it begin, or stop the plan. What was not begun is left to the policy, which sees what failed.
     """
     running: dict[asyncio.Task[None], int] = {}
     waiting = dict(enumerate(plan.calls))
@@ -289,12 +304,23 @@ async def _run_plan(r: Run, plan: Plan) -> None:
                 max_tokens=given.max_tokens or call.max_tokens,
             )
             wish = replace(asked, action=chosen)
-        action = wish.action
-        assert isinstance(action, Call)
-        step = await _call(r, r.state, wish, action, node)
-        assert step.reply is not None
-        ended[node] = begun + step.reply.latency_s
-        failed |= step.reply.error is not None or r.ledger.closed
+        ending = begun
+        while True:
+            action = wish.action
+            assert isinstance(action, Call)
+            step = await _call(r, r.state, wish, action, node)
+            assert step.reply is not None
+            ending += step.reply.latency_s
+            more = None if r.ledger.closed or len(r.state.steps) >= r.max_steps else await _reviewed(r, node)
+            if more is None or not isinstance(more.action, Call):
+                break
+            if more.action.model is None:
+                raise EpisodeError(f"{r.policy.kind} asks call {node} of its plan again, and names no model.")
+            wish = more
+        if more is not None:
+            r.append(Step(more, None, node))
+        ended[node] = ending
+        failed |= more is not None or step.reply.error is not None or r.ledger.closed
 
     r.settled = asyncio.Event()
     try:

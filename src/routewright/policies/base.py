@@ -74,6 +74,7 @@ class Policy(ABC):
     contexts: ClassVar[tuple[str, ...]] = ("query",)
     supports: ClassVar[frozenset[str]] = frozenset()
     learns: ClassVar[Literal["", "table", "tree"]] = ""  # from an outcome table, a response tree, or nothing recorded
+    reviews: ClassVar[bool] = False  # whether it looks at each call of its plans once it has ended (`review`)
     files: ClassVar[tuple[str, ...]] = ()  # options that are paths; a serve file's are relative to it
     forecaster: Forecaster | None = None  # a router's forecasts, for those that use them
 
@@ -112,6 +113,14 @@ class Policy(ABC):
     def parse(self, reply: Reply, state: State) -> Wish:
         """What to do with the reply to a `Generate` of this policy."""
         raise EpisodeError(f"{self.kind} asked for no text, so it can not read one.")
+
+    def review(self, state: State) -> Decision | None:
+        """What to do about the call of a plan that has just ended, `state.focus`; asked only of policies that set `reviews`.
+
+        None: go on. A Call: make it in its place, before those that wait for it begin; it is reviewed too, so a policy
+        bounds its own tries. A Think: stop, begin nothing more of this plan, and ask `decide` what now.
+        """
+        return None
 
     def update(self, episodes: Sequence[Episode]) -> None:
         """Learn from finished episodes; nothing by default."""

@@ -22,6 +22,7 @@ POLICIES: Table[type[Policy]] = Table(
         "self_refine": "routewright.policies.pipeline:SelfRefine",
         "pipeline": "routewright.policies.pipeline:Pipeline",
         "r1": "routewright.policies.r1:R1",
+        "r2": "routewright.policies.r2:R2",
         "preference": "routewright.policies.preference:Preference",
     },
 )

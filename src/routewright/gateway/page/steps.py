@@ -7,11 +7,14 @@ from typing import Any
 
 import msgspec
 
+from routewright.gateway.page.graph import graphs_of
+
 _ATTEMPT = {"model": "", "endpoint": "", "error": None, "kind": "", "status": None, "latency_s": 0.0, "cost_usd": 0.0}
 
 
 def steps_of(trace: bytes) -> dict[str, Any]:
-    """`steps`, the number of the one that became the answer (`chosen`), and `ending`: why it ended, if that was decided."""
+    """`steps`, the number of the one that became the answer (`chosen`), `ending`: why it ended, if that was decided, and `graphs`
+    of its plans."""
     steps: list[dict[str, Any]] = []
     chosen, ending = None, None
     for line in trace.split(b"\n"):
@@ -29,7 +32,7 @@ def steps_of(trace: bytes) -> dict[str, Any]:
     longest = max((s["latency_s"] for s in steps), default=0.0) or 1.0
     for step in steps:
         step["part"] = 100 * step["latency_s"] / longest
-    return {"steps": steps, "chosen": chosen, "ending": ending}
+    return {"steps": steps, "chosen": chosen, "ending": ending, "graphs": graphs_of(steps)}
 
 
 def _step(event: Mapping[str, Any]) -> dict[str, Any]:
@@ -37,6 +40,7 @@ def _step(event: Mapping[str, Any]) -> dict[str, Any]:
     if "generate" in wish:
         said = wish["generate"]
         out = {"verb": "generate", "model": said.get("model"), "role": "policy", "reason": "", "choices": (), "p": None}
+        out |= {"calls": [], "prompt": ""}
     else:
         out = _decision(wish)
     reply = event.get("reply") or {}
@@ -61,7 +65,7 @@ def _step(event: Mapping[str, Any]) -> dict[str, Any]:
 
 def _decision(told: Mapping[str, Any]) -> dict[str, Any]:
     action = told.get("action") or {}
-    calls = action.get("calls")
+    calls = [c for c in action.get("calls") or () if isinstance(c, dict)]
     return {
         "verb": told.get("verb") or "?",
         "model": action.get("model"),
@@ -69,4 +73,8 @@ def _decision(told: Mapping[str, Any]) -> dict[str, Any]:
         "reason": told.get("reason") or "",
         "choices": tuple(told.get("choices") or ()),
         "p": told.get("probability"),
+        "prompt": action.get("prompt") or "",
+        "calls": [
+            {"model": c.get("model"), "prompt": c.get("prompt"), "after": list(c.get("after") or ())} for c in calls
+        ],
     }
