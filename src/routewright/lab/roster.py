@@ -143,7 +143,6 @@ ROSTER: dict[str, Recipe] = {
             optimiser="muon",
             second=Lesson({BY_WORTH: 1.0}, 600, 1e-3),
             context=384,
-            shipped=False,
         ),
     )
 }
