@@ -45,7 +45,6 @@ class Table:
     def __init__(self, path: Path, asked: list[Question], few: list[Question]) -> None:
         self.path, self.asked, self.few = path, asked, few
         self.told: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {"rows": []}
-        self.families = {q.text: [s.family for s in q.plan] for q in asked + few}
 
     async def play(
         self, name: str, policy: Policy, pool: Pool, training: int = 0, value: float = MIDDLE, few: bool = False
@@ -178,7 +177,7 @@ async def go(given: argparse.Namespace) -> None:
         "allocation": best,
         "descriptions": said,
         "questions": len(asked),
-        "families": list(table.families.values()),
+        "families": [[step.family for step in q.plan] for q in asked],
     }
     table.save()
     if not given.imitation and not given.reinforced:
