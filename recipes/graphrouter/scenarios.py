@@ -28,7 +28,7 @@ from routewright.outcomes.split import folds
 from routewright.outcomes.table import beside
 from routewright.scorers import build_scorer
 from routewright.scorers.graphrouter import SCENARIOS
-from routewright.types import Floats
+from routewright.types import Floats, Forecast
 
 FOLDS, DRAWS = 5, 1000
 BASELINES = ("knn", "kmeans", "ridge")
@@ -50,7 +50,7 @@ def one_seed(table: Outcomes, seed: int, spent: dict[str, list[float]]) -> dict[
 
         def fitted(
             kind: str, name: str, train: Outcomes = train, test: Outcomes = test, x: Floats = x, y: Floats = y, **o: str
-        ):
+        ) -> Forecast:
             scorer = build_scorer(kind, o, seed)
             began = time.process_time()
             scorer.fit(train, x)

@@ -19,12 +19,12 @@ def page(tables: list[dict[str, Any]]) -> str:
     head = " | ".join(f"{t['table']} ({t['queries']} of {t['cut_from']} x {t['models']})" for t in tables)
     rule = "---|" * len(tables)
     lines = [f"| points | {head} |", f"|---|{rule}"]
-    for name in tables[0]["findings"]:
-        lines.append(f"| {name} | {' | '.join(points(t['findings'][name]) for t in tables)} |")
+    lines += [
+        f"| {name} | {' | '.join(points(t['findings'][name]) for t in tables)} |" for name in tables[0]["findings"]
+    ]
     lines += ["", f"| score; less the best constant, points | {head} |", f"|---|{rule}"]
     plain = [label for label in tables[0]["scores"] if ": " not in label]
-    for label in plain:
-        lines.append(f"| {label} | {' | '.join(_cell(t, label) for t in tables)} |")
+    lines += [f"| {label} | {' | '.join(_cell(t, label) for t in tables)} |" for label in plain]
     designs = list(dict.fromkeys(label.rpartition(": ")[0] for label in tables[0]["scores"] if ": " in label))
     for design in designs:
         for router in ROUTERS:
