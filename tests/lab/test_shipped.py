@@ -132,7 +132,7 @@ def test_the_router_asks_more_where_more_is_gained_and_wins() -> None:
     async def go() -> tuple[Any, Any, float]:
         pool = lab_pool()
         try:
-            dear, cheap = (await played(coordinator.policy, pool, asked, value) for value in (1e-2, 1e-5))
+            dear, cheap = [await played(coordinator.policy, pool, asked, value) for value in (1e-2, 1e-5)]
             return dear, cheap, (await alone(pool, "large", asked)).row.share.share
         finally:
             await pool.aclose()

@@ -50,6 +50,7 @@ NOT_LEARNING = {
     "pipeline": "asks the models it is told to, and shows them replies, which no table recorded",
     "preference": "does what its routes file says; its router's scorer is tested here",
     "r1": "does what its router writes; the lab's is tested in tests/lab, hostile turns in tests/policies/test_r1.py",
+    "r2": "does what its decomposer writes; its allocator is tested in tests/train/test_r2_allocator.py, hostile plans in test_r2_plan.py",
     "relay": "learns from response trees; tests/policies/test_relay.py has a tree whose best policy is known",
 }
 THREE = ("sim-large", "sim-medium", "sim-encyclopedia")  # right with 0.786, 0.574, 0.750 on rare facts
