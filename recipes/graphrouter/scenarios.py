@@ -23,7 +23,7 @@ import numpy as np
 from routewright.encoders import build_encoder
 from routewright.evaluate.intervals import Draws, interval
 from routewright.outcomes import load
-from routewright.outcomes.arrays import Outcomes
+from routewright.outcomes.arrays import Outcomes, sampled
 from routewright.outcomes.split import folds
 from routewright.outcomes.table import beside
 from routewright.scorers import build_scorer
@@ -94,13 +94,8 @@ def main() -> None:
         parser.error('graphrouter is trained with torch: pip install "routewright[train]"')
     torch.set_num_threads(1)
     for path in given.tables:
-        table = load(path)
-        whole = len(table)
-        if whole > given.most:
-            table = table.take(np.sort(np.random.default_rng(0).permutation(whole)[: given.most]))
-        if len(table.models) > given.pool:
-            drawn = np.sort(np.random.default_rng(0).permutation(len(table.models))[: given.pool])
-            table = table.with_models([table.models[m] for m in drawn])
+        whole = load(path)
+        table = sampled(whole, given.most, given.pool)
         spent: dict[str, list[float]] = {}
         runs = []
         for seed in range(given.seeds):
@@ -129,7 +124,7 @@ def main() -> None:
         found = {
             "table": table.name,
             "queries": len(table),
-            "cut_from": whole,
+            "cut_from": len(whole),
             "models": len(table.models),
             "seeds": given.seeds,
             "scenarios": scenarios,

@@ -21,7 +21,7 @@ import numpy as np
 from routewright.encoders import build_encoder
 from routewright.evaluate.intervals import Draws, interval
 from routewright.outcomes import load
-from routewright.outcomes.arrays import Outcomes
+from routewright.outcomes.arrays import Outcomes, sampled
 from routewright.outcomes.split import folds
 from routewright.outcomes.table import beside
 from routewright.profiles.vectors import Graph, designs
@@ -133,16 +133,11 @@ def main() -> None:
         parser.error('the trained designs need torch: pip install "routewright[train]"')
     torch.set_num_threads(1)
     for path in given.tables:
-        table = load(path)
-        whole = len(table)
-        if whole > given.most:
-            table = table.take(np.sort(np.random.default_rng(0).permutation(whole)[: given.most]))
-        if len(table.models) > given.pool:
-            drawn = np.sort(np.random.default_rng(0).permutation(len(table.models))[: given.pool])
-            table = table.with_models([table.models[m] for m in drawn])
+        whole = load(path)
+        table = sampled(whole, given.most, given.pool)
         began = time.process_time()
         found = measured(table, given.seeds)
-        found |= {"cut_from": whole, "cpu_s": time.process_time() - began}
+        found |= {"cut_from": len(whole), "cpu_s": time.process_time() - began}
         with beside(given.out / f"{path.stem}.json") as part:
             part.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
         print(path.stem, len(table), f"{found['cpu_s']:.0f} CPU s", flush=True)

@@ -12,7 +12,7 @@ import pytest
 
 from routewright.errors import TableError, UnknownName
 from routewright.outcomes import Outcomes, load, read
-from routewright.outcomes.arrays import concat
+from routewright.outcomes.arrays import concat, sampled
 
 Save = Callable[[pl.DataFrame], Path]
 
@@ -196,3 +196,17 @@ def test_tables_are_joined_over_the_models_they_share(outcomes: Outcomes) -> Non
 def test_numbers_are_good_ids(save: Save) -> None:
     numbered = table().with_columns(pl.col("query_id").str.slice(1).cast(pl.Int64))
     assert [q.query_id for q in load(save(numbered)).queries] == [q.query_id[1:] for q in load(save(table())).queries]
+
+
+def test_a_sample_is_a_part_in_the_table_s_order() -> None:
+    table = load("src/routewright/data/simulated.parquet")
+    part = sampled(table, 20, 3)
+    assert (len(part), len(part.models)) == (20, 3)
+    places = [list(table.models).index(m) for m in part.models]
+    assert places == sorted(places)
+    ids = [q.query_id for q in table.queries]
+    rows = [ids.index(q.query_id) for q in part.queries]
+    assert rows == sorted(rows)
+    assert (part.quality == table.quality[np.ix_(rows, places)]).all()
+    assert sampled(table, 20, 3, seed=1).models != part.models or sampled(table, 20, 3, seed=1).queries != part.queries
+    assert sampled(table, 10_000, 100) is table

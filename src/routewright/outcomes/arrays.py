@@ -107,3 +107,13 @@ def concat(name: str, tables: Sequence[Outcomes]) -> Outcomes:
 def joined(values: object) -> str:
     """What stands in a column, once each."""
     return "; ".join(sorted({v for v in values if v}))[:200]  # type: ignore[attr-defined]
+
+
+def sampled(table: Outcomes, queries: int, models: int, seed: int = 0) -> Outcomes:
+    """At most so many queries and models of a table, drawn blindly, in the table's order."""
+    if len(table) > queries:
+        table = table.take(np.sort(np.random.default_rng(seed).permutation(len(table))[:queries]))
+    if len(table.models) > models:
+        kept = np.sort(np.random.default_rng(seed).permutation(len(table.models))[:models])
+        table = table.with_models([table.models[m] for m in kept])
+    return table
