@@ -208,3 +208,28 @@ def test_every_field_of_a_dialect_has_its_row(name: str, kind: Any) -> None:
 def test_every_dialect_has_its_section_and_path(name: str) -> None:
     assert section(page("reference/dialects.md"), name)
     assert f"`POST {DIALECTS.load(name).path}`" in page("guides/serving.md")
+
+
+def test_every_key_of_a_training_of_routers_has_its_row() -> None:
+    from routewright.train.r1_settings import (
+        GrpoSettings,
+        PolicySettings,
+        R1Settings,
+        RewardSettings,
+        SftSettings,
+        TraceSettings,
+        WorldSettings,
+    )
+
+    parts = {
+        "policy": PolicySettings, "world": WorldSettings, "traces": TraceSettings, "sft": SftSettings, "grpo": GrpoSettings,
+        "reward": RewardSettings,
+    }  # fmt: skip
+    real = {
+        f"{name}.{key}": (field.description or "").replace("`", "")
+        for name, cls in parts.items()
+        for key, field in cls.model_fields.items()
+    }
+    real |= {k: (f.description or "").replace("`", "") for k, f in R1Settings.model_fields.items() if k not in parts}
+    stated = {r[0]: r[2] for r in rows(section(page("reference/cli.md"), "train r1")) if len(r) == 3}
+    assert {k: v for k, v in stated.items() if not k.startswith("--") and k in real} == real
