@@ -13,7 +13,8 @@ def test_pages_are_written(cli: Callable[..., Any], small_table: Path, tmp_path:
     assert ran.code == 0, ran.err
     assert "sim-coder" in ran.out
     files = sorted(p.name for p in (tmp_path / "p").iterdir())
-    assert files == ["index.md", "profiles.json", "sim-coder.md", "sim-encyclopedia.md", "sim-large.md", "sim-small.md"]
+    pages = ["sim-coder.md", "sim-encyclopedia.md", "sim-large.md", "sim-small.md"]
+    assert files == ["descriptions.toml", "index.md", "profiles.json", *pages]
     told = json.loads((tmp_path / "p" / "profiles.json").read_text())
     assert [m["place"] for m in told["models"]] == [1, 2, 3, 4]
     assert told["models"][0]["latency_s"] is None
@@ -28,3 +29,16 @@ def test_refused(cli: Callable[..., Any], small_table: Path, tmp_path: Path) -> 
     assert (ran.code, "at least 2" in ran.err) == (2, True)
     ran = cli("profile", small_table, "--out", tmp_path / "p", "--models", "nobody")
     assert (ran.code, "nobody" in ran.err) == (2, True)
+
+
+def test_descriptions_are_what_r1_takes(tmp_path: Path, cli: Callable[..., Any]) -> None:
+    import tomllib
+
+    from routewright.policies.base import build_policy
+
+    assert cli("profile", "src/routewright/data/simulated.parquet", "--out", tmp_path / "p").code == 0
+    told = tomllib.loads((tmp_path / "p" / "descriptions.toml").read_text())
+    policy = build_policy("r1", {"router": "sim-large", **told})
+    said = policy.config.descriptions  # type: ignore[attr-defined]
+    assert said["sim-encyclopedia"].startswith("scores 45% on 600 queries, 0.073 USD per 1,000 queries; good at facts")
+    assert "weak at" not in said["sim-large"]

@@ -12,7 +12,9 @@ from routewright.cli.show import console, listing, refuse_out, usd
 
 def profile(
     table: Annotated[Path, typer.Argument(metavar="TABLE", help="Outcome table: a file, or a folder.")],
-    out: Annotated[Path, typer.Option(help="Folder for index.md, a page a model, and profiles.json.")],
+    out: Annotated[
+        Path, typer.Option(help="Folder for index.md, a page a model, profiles.json and descriptions.toml.")
+    ],
     models: Annotated[str, typer.Option(help="Only these models, separated by commas.")] = "",
     examples: Annotated[int, typer.Option(min=0, max=50, help="Queries shown of each kind.")] = 3,
     encoder: Annotated[str, typer.Option(help="Encoder of the forecasts whose reliability is told.")] = "hashing",
@@ -25,7 +27,7 @@ def profile(
     from routewright.encoders.cache import vectors_of
     from routewright.outcomes import load
     from routewright.outcomes.table import beside
-    from routewright.profiles.pages import file_of, index, page
+    from routewright.profiles.pages import descriptions, file_of, index, page
     from routewright.profiles.profile import ProfileConfig, profiles
 
     refuse_out(out)
@@ -40,6 +42,7 @@ def profile(
     pages = {
         "index.md": index(outcomes.name, made, outcomes.score_kind, outcomes.cost_source),
         **{file_of(one.model): page(one, len(made)) for one in made},
+        "descriptions.toml": descriptions(made),
         "profiles.json": json.dumps({"table": outcomes.name, "models": facts}, indent=1, allow_nan=False),
     }
     for name, text in pages.items():

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import hashlib
 import html
+import json
+import math
 import re
 from collections.abc import Sequence
 
@@ -47,6 +49,30 @@ def index(name: str, made: Sequence[Profile], score_kind: str, cost_source: str)
         for one in made
     )
     return "\n".join(lines) + "\n"
+
+
+def description(one: Profile) -> str:
+    """A profile in a sentence, as a language model that routes is told of the model: score, cost, latency, what it is good and weak at.
+
+    For the option `descriptions` of the policy `r1`, or the `description` of a pool file.
+    """
+    parts = [
+        f"scores {100 * one.score:.0f}% on {one.queries:,} queries",
+        f"{1000 * one.cost_usd:.3g} USD per 1,000 queries",
+    ]
+    if math.isfinite(one.latency_s):
+        parts.append(f"{one.latency_s:.2g} s a reply")
+    named = {
+        word: ", ".join(t.task.split("/", 1)[-1] for t in one.tasks if t.verdict == verdict)
+        for word, verdict in (("good at", "strength"), ("weak at", "weakness"))
+    }
+    return "; ".join([", ".join(parts), *(f"{word} {tasks}" for word, tasks in named.items() if tasks)])
+
+
+def descriptions(made: Sequence[Profile]) -> str:
+    """A TOML table of them all, to be pasted into a file that names the policy `r1`."""
+    lines = [f"{json.dumps(one.model)} = {json.dumps(description(one))}" for one in made]
+    return "\n".join(["[descriptions]", *lines]) + "\n"
 
 
 def page(one: Profile, models: int) -> str:
