@@ -19,8 +19,9 @@ from routewright.evaluate.curves import hull, log_targets, mixtures
 from routewright.evaluate.intervals import Draws, interval
 from routewright.evaluate.metrics import entropy_bits, information_bits
 from routewright.lab.families import FAMILIES, Question
-from routewright.lab.pool import coordinates, solvers
+from routewright.lab.pool import solvers
 from routewright.lab.questions import questions
+from routewright.lab.roster import ROSTER, ROUTE
 from routewright.lab.standing import Played, alone, oracle_of, played
 from routewright.policies.plan_text import answer_text
 from routewright.pools.pool import Pool
@@ -130,8 +131,8 @@ def told(step: Step) -> list[str]:
             else ""
         )
         said = "" if reply is None else reply.text.strip()
-        planned = coordinates(decision.model) and "\n" in said
-        return [f"{decision.model} {'writes a plan' if planned or not said else f'says {said!r}'}{cost}"]
+        routes = decision.model in ROSTER and ROUTE in ROSTER[decision.model].shares
+        return [f"{decision.model} {f'says {said!r}' if routes else 'writes a plan'}{cost}"]
     action = decision.action
     if isinstance(action, Plan):
         return [f"  {number}. {call.prompt}" for number, call in enumerate(action.calls, 1)]

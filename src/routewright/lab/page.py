@@ -78,7 +78,7 @@ def verdict(facts: Mapping[str, Any]) -> list[str]:
         f"The coordinator answers {word} questions right than {best}, the best single model: {gap['mean']} points "
         f"({gap['range']}), at {cost}.",
         f"{number(facts['questions'])} test questions, {number(facts['composed'])} of them composed; every call is charged, "
-        "the planner's too. These are tiny models on generated questions: a lab, not a forecast for large ones.",
+        "the coordinator's own too. These are tiny models on generated questions: a lab, not a forecast for large ones.",
     ]
 
 

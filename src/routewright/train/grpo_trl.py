@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from routewright.errors import ConfigError, MissingExtra
-from routewright.train.r1_rollout import Sampled, Sampler
+from routewright.train.r1_rollout import Sampled, Sampler, ended
 from routewright.train.r1_settings import GrpoSettings, SftSettings
 
 if TYPE_CHECKING:
@@ -110,7 +110,7 @@ def grpo(
     os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")
     from datasets import Dataset
     from transformers import PrinterCallback, TrainerCallback
-    from trl import GRPOConfig, GRPOTrainer
+    from trl import GRPOTrainer
 
     def rollouts(prompts: list[str], trainer: Any) -> dict[str, Any]:
         inner = trainer.accelerator.unwrap_model(trainer.model)
@@ -138,12 +138,30 @@ def grpo(
                 inner = trainer.accelerator.unwrap_model(trainer.model)
                 looked(state.global_step, sampler_of(inner, 0.0), lambda folder: inner.save_pretrained(str(folder)))
 
+    trainer = GRPOTrainer(
+        model=model,
+        args=_arguments(settings, stage.settings.context, out, seed),
+        reward_funcs=[worth],
+        train_dataset=Dataset.from_dict({"prompt": [str(i) for i in range(len(stage.world.train))]}),
+        processing_class=tokenizer,
+        rollout_func=rollouts,
+        peft_config=_lora(settings.lora),
+        callbacks=[Watch()],
+    )
+    trainer.remove_callback(PrinterCallback)
+    trainer.train(resume_from_checkpoint=newest(out))
+
+
+def _arguments(settings: GrpoSettings, context: int, out: Path, seed: int) -> Any:
+    """What TRL's trainer is told; `ConfigError` if the rollouts of a step can not be divided as asked."""
+    from trl import GRPOConfig
+
     each = settings.rows or settings.questions * settings.rollouts
     if settings.questions * settings.rollouts % each:
         raise ConfigError(
             f"grpo.rows = {each} does not divide the {settings.questions * settings.rollouts} rollouts of a step. Expected one that does."
         )
-    arguments = GRPOConfig(
+    return GRPOConfig(
         output_dir=str(out),
         max_steps=settings.steps,
         per_device_train_batch_size=each,
@@ -157,7 +175,7 @@ def grpo(
         beta=settings.kl,
         scale_rewards="none",
         loss_type="dapo",
-        max_completion_length=stage.settings.context,
+        max_completion_length=context,
         use_vllm=settings.vllm,
         use_adaptive_entropy=settings.entropy_floor > 0,
         entropy_target=settings.entropy_floor or 0.2,
@@ -169,18 +187,6 @@ def grpo(
         save_total_limit=2,
         **_common(seed),
     )
-    trainer = GRPOTrainer(
-        model=model,
-        args=arguments,
-        reward_funcs=[worth],
-        train_dataset=Dataset.from_dict({"prompt": [str(i) for i in range(len(stage.world.train))]}),
-        processing_class=tokenizer,
-        rollout_func=rollouts,
-        peft_config=_lora(settings.lora),
-        callbacks=[Watch()],
-    )
-    trainer.remove_callback(PrinterCallback)
-    trainer.train(resume_from_checkpoint=newest(out))
 
 
 class Vllm:
@@ -202,10 +208,8 @@ class Vllm:
         end, made = self.end, []
         for row, log in zip(tokens, logs, strict=True):
             whole = self.tokenizer.decode([t for t in row if t != end])
-            places = [whole.find(s) for s in stop if s in whole]
-            finish = "length" if len(row) >= most and not places and end not in row else "stop"
             flat = [float(np.nan if x[0] is None else x[0]) for x in log]
-            made.append(Sampled(list(row), flat, whole[: min(places)] if places else whole, whole, finish))
+            made.append(ended(list(row), flat, whole, stop, len(row) >= most and end not in row))
         return made
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from routewright.train.r1_rollout import Sampled
+from routewright.train.r1_rollout import Sampled, ended
 
 
 class HfSampler:
@@ -75,12 +75,10 @@ class HfSampler:
         """One row, cut at its end: behind a stop text or an end token stands only what fills up the batch."""
         cut = next((i for i, t in enumerate(tokens) if t in self._ends), len(tokens))
         whole = self._text(tokens[:cut])
-        places = [whole.find(s) for s in stop if s in whole]
-        if places:
-            return Sampled(tokens[:cut], logs[:cut], whole[: min(places)], whole)
-        if cut < len(tokens):
-            return Sampled(tokens[: cut + 1], logs[: cut + 1], whole, whole)
-        return Sampled(tokens, logs, whole, whole, "length" if len(tokens) >= most else "stop")
+        if cut < len(tokens) and not any(s in whole for s in stop):
+            cut += 1  # its own end, which was written
+            return ended(tokens[:cut], logs[:cut], whole, stop, False)
+        return ended(tokens[:cut], logs[:cut], whole, stop, cut >= most)
 
     def _text(self, tokens: Sequence[int]) -> str:
         return str(self.tokenizer.decode(tokens, skip_special_tokens=False, clean_up_tokenization_spaces=False))

@@ -113,10 +113,8 @@ def train_r1(settings: R1Settings, out: Path, seed: int = 0, progress: Progress 
     from routewright.train import grpo_trl
     from routewright.train.hf_sampler import HfSampler
 
-    shared, rank = (
-        out,
-        int(os.environ.get("RANK", "0")),
-    )  # of several processes, each keeps its own books; checkpoints are TRL's
+    # Of several processes, each keeps its own books; checkpoints are TRL's, which shares them.
+    shared, rank = out, int(os.environ.get("RANK", "0"))
     out = shared / f"rank-{rank}" if rank else shared
     out.mkdir(parents=True, exist_ok=True)
     _same(settings, out, seed)

@@ -19,11 +19,13 @@ from __future__ import annotations
 import asyncio
 import random
 import time
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import scipy.stats
 
 from routewright.policies.r1 import R1
 from routewright.pools.pool import Pool
@@ -212,11 +214,7 @@ def entropy(names: Sequence[str]) -> float:
         >>> round(entropy(["a", "b", "a", "b"]), 3), entropy([])
         (0.693, 0.0)
     """
-    if not names:
-        return 0.0
-    _, counts = np.unique(np.array(names), return_counts=True)
-    share = counts / counts.sum()
-    return float(-(share * np.log(share)).sum())
+    return float(scipy.stats.entropy(list(Counter(names).values()))) if names else 0.0
 
 
 def _batch(rolled: Sequence[Rolled], rewards: Floats) -> Batch:

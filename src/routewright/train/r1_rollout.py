@@ -43,6 +43,18 @@ class Sampled:
     finish: str = "stop"
 
 
+def ended(tokens: list[int], logprobs: list[float], whole: str, stop: Sequence[str], cut: bool) -> Sampled:
+    """A continuation whose text ends before the first stop; `cut`: it was as long as it might be, and had none.
+
+    Example:
+        >>> ended([7, 8], [-0.1, -0.2], "A Q\\n", ["\\n"], cut=True)
+        Sampled(tokens=[7, 8], logprobs=[-0.1, -0.2], text='A Q', whole='A Q\\n', finish='stop')
+    """
+    places = [whole.find(s) for s in stop if s in whole]
+    text = whole[: min(places)] if places else whole
+    return Sampled(tokens, logprobs, text, whole, "length" if cut and not places else "stop")
+
+
 class Sampler(Protocol):
     """A language model that continues tokens."""
 
