@@ -77,7 +77,6 @@ class Recipe:
     rounds: tuple[int, ...] = ()
     optimiser: Literal["adamw", "muon"] = "adamw"
     context: int = CONTEXT
-    shipped: bool = True  # whether its weights come with the package
     second: Lesson | None = None
 
     def parameters(self, vocabulary: int) -> int:

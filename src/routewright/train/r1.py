@@ -120,7 +120,11 @@ def train_r1(settings: R1Settings, out: Path, seed: int = 0, progress: Progress 
     _same(settings, out, seed)
     base, context = _base(settings, out)
     runner = asyncio.Runner()
-    world = runner.run(make_world(settings.world, out))
+    try:
+        world = runner.run(make_world(settings.world, out))
+    except BaseException:
+        runner.close()
+        raise
     stage = Stage(settings, world, seed, runner=runner)
     try:
         start = _warm(settings, stage, base, context, out, seed)
