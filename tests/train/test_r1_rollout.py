@@ -18,8 +18,9 @@ from routewright.policies.r1 import R1
 from routewright.pools.pool import Pool
 from routewright.pools.providers.base import Ask
 from routewright.rewards.format import Format
-from routewright.train.r1_play import Stage, described, entropy, utility
-from routewright.train.r1_rollout import Learner, Rolled, Sampled, Track, roll
+from routewright.train.learner import Learner, Rolled, Sampled, Track, roll
+from routewright.train.play import utility
+from routewright.train.r1_play import Stage, described, entropy
 from routewright.train.r1_settings import R1Settings
 from routewright.train.r1_traces import row_of, traces
 from routewright.train.r1_world import ROUTER, World, judge_of, make_world

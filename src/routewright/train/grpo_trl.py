@@ -1,4 +1,4 @@
-"""TRL, and nothing else of it anywhere: supervised warm-up and GRPO of a router, on a CPU, a GPU, or several with `accelerate`.
+"""TRL, and nothing else of it anywhere: supervised warm-up and GRPO of a language model that coordinates, on a CPU, a GPU, or several with `accelerate`.
 
     model, tokenizer = load("folder or hub name")
     sft(model, tokenizer, rows, SftSettings(), Path("out/sft"))
@@ -22,16 +22,14 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from routewright.errors import ConfigError, MissingExtra
-from routewright.train.r1_rollout import Sampled, Sampler, ended
+from routewright.train.learner import Sampled, Sampler, ended
+from routewright.train.play import Stage
 from routewright.train.r1_settings import GrpoSettings, SftSettings
-
-if TYPE_CHECKING:
-    from routewright.train.r1_play import Stage
 
 Row = tuple[list[int], list[int]]  # tokens, and 1 for each that was written
 Told = Callable[[int, dict[str, Any]], None]  # the step, and what it was like
@@ -140,9 +138,9 @@ def grpo(
 
     trainer = GRPOTrainer(
         model=model,
-        args=_arguments(settings, stage.settings.context, out, seed),
+        args=_arguments(settings, stage.context, out, seed),
         reward_funcs=[worth],
-        train_dataset=Dataset.from_dict({"prompt": [str(i) for i in range(len(stage.world.train))]}),
+        train_dataset=Dataset.from_dict({"prompt": [str(i) for i in range(stage.size)]}),
         processing_class=tokenizer,
         rollout_func=rollouts,
         peft_config=_lora(settings.lora),

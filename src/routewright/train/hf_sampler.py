@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from routewright.train.r1_rollout import Sampled, ended
+from routewright.train.learner import Sampled, ended
 
 
 class HfSampler:

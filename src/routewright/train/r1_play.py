@@ -32,24 +32,13 @@ from routewright.pools.pool import Pool
 from routewright.rewards.format import Format
 from routewright.rewards.per_task import per_task
 from routewright.rewards.router_r1 import CostWindow, RouterR1, root_cost
-from routewright.train.r1_rollout import Learner, Rolled, Sampler, roll
-from routewright.train.r1_settings import R1Settings, RewardSettings
+from routewright.train.learner import Learner, Rolled, Sampler, roll
+from routewright.train.play import Batch, Record, batch_of, utility, worth_of
+from routewright.train.r1_settings import R1Settings
 from routewright.train.r1_world import ROUTER, World
 from routewright.types import Call, Episode, Floats
 
-Record = dict[str, Any]
 LOOKS = 5  # worths of a right answer that a look plays, spread evenly over the logarithm of the range
-
-
-@dataclass(frozen=True)
-class Batch:
-    """Rollouts as a trainer takes them: tokens of the opening, tokens after it, which of those the router wrote, and rewards [N]."""
-
-    prompts: list[list[int]]
-    completions: list[list[int]]
-    written: list[list[int]]
-    logprobs: list[list[float]]
-    rewards: Floats
 
 
 @dataclass
@@ -82,6 +71,14 @@ class Stage:
             seed,
         )
 
+    @property
+    def size(self) -> int:
+        return len(self.world.train)
+
+    @property
+    def context(self) -> int:
+        return self.settings.context
+
     def rollouts(self, sampler: Sampler, keys: Sequence[str], step: int = 0) -> Batch:
         """An episode for every key, a number in `world.train`; keys that are the same make a group."""
         began = time.perf_counter()
@@ -98,7 +95,7 @@ class Stage:
             "tokens_per_s": (learner.tokens_read + learner.tokens_written) / took,
             "on_track": float(np.mean([r.track.whole for r in rolled])),
         }
-        return _batch(rolled, rewards)
+        return batch_of(rolled, rewards)
 
     def look(self, sampler: Sampler) -> tuple[Record, Floats]:
         """Everything held out, at several worths, with repairs and the pool's own names: the record, and [Q] utility a question."""
@@ -150,28 +147,6 @@ class Stage:
         self.runner.close()
 
 
-def worth_of(reward: RewardSettings, rng: random.Random) -> float:
-    """Drawn evenly over the logarithm of the range."""
-    low, high = np.log(reward.value_usd)
-    return float(np.exp(rng.uniform(low, high)))
-
-
-def utility(episode: Episode, value_usd: float, reference_usd: float) -> float:
-    """What an episode gained, of the most it could gain.
-
-        u = (value_usd * quality - cost_usd) / (value_usd + reference_usd)
-
-    The reference keeps the rewards of questions that are worth little from drowning all others.
-
-    Example:
-        >>> from routewright.types import Query
-        >>> utility(Episode(Query("2 + 2?"), (), "4", quality=1.0, cost_usd=0.002, latency_s=0.1), 0.01, 0.001)
-        0.7272727272727273
-    """
-    quality = episode.quality or 0.0
-    return max((value_usd * quality - episode.cost_usd) / (value_usd + reference_usd), -1.0)
-
-
 def described(rolled: Sequence[Rolled], keys: Sequence[str]) -> Record:
     """What a batch was like: quality, cost, calls, malformed episodes, and the collapse block.
 
@@ -215,14 +190,3 @@ def entropy(names: Sequence[str]) -> float:
         (0.693, 0.0)
     """
     return float(scipy.stats.entropy(list(Counter(names).values()))) if names else 0.0
-
-
-def _batch(rolled: Sequence[Rolled], rewards: Floats) -> Batch:
-    tracks = [r.track for r in rolled]
-    return Batch(
-        [t.tokens[: t.opening] for t in tracks],
-        [t.tokens[t.opening :] for t in tracks],
-        [[int(w) for w in t.written[t.opening :]] for t in tracks],
-        [t.logprobs[t.opening :] for t in tracks],
-        rewards,
-    )

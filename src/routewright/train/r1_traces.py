@@ -26,8 +26,9 @@ from routewright.policies.plan_text import answer_text
 from routewright.policies.r1 import FORMS, R1
 from routewright.policies.r1_protocol import Final, Form, Route, Unreadable
 from routewright.rewards.format import Format
-from routewright.train.r1_play import Stage, utility
-from routewright.train.r1_rollout import Sampled, Sampler, Track
+from routewright.train.learner import Sampled, Sampler, Track
+from routewright.train.play import utility
+from routewright.train.r1_play import Stage
 from routewright.types import Answer, Call, Decision, Episode, Generate, Query, Reply, State
 
 Turns = list[tuple[str, str]]  # what was shown, and the turn behind it, without the stop

@@ -117,9 +117,9 @@ class Learner(Provider):
     kind: ClassVar[str] = "learner"
     summary: ClassVar[str] = "a network in training"
 
-    def __init__(self, sampler: Sampler, name: str = "router") -> None:
+    def __init__(self, sampler: Sampler, name: str = "router", tracked: bool = True) -> None:
         super().__init__(name=name)
-        self.sampler = sampler
+        self.sampler, self.tracked = sampler, tracked
         self.tokens_read = self.tokens_written = 0
         self._waiting: list[tuple[Ask, list[int], asyncio.Future[Sampled]]] = []
         self._pump: asyncio.Task[None] | None = None
@@ -132,7 +132,7 @@ class Learner(Provider):
         )
 
     async def complete(self, ask: Ask) -> Completion:
-        track = _TRACK.get()
+        track = _TRACK.get() if self.tracked else None
         prompt = str(ask.messages[-1]["content"])
         held = len(track.tokens) if track is not None else 0  # what a server would hold still
         tokens = track.show(prompt, self.sampler) if track is not None else None
