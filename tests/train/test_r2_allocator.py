@@ -16,7 +16,7 @@ from routewright.policies.r2 import R2
 from routewright.policies.r2_allocate import WIDTH, chances, features, worths
 from routewright.pools.pool import Pool
 from routewright.pools.providers.base import Ask, Completion
-from routewright.train.r2_allocator import Reinforcement, exploring, reinforce, score_gradient
+from routewright.train.r2_allocator import Reinforcement, like, reinforce, score_gradient
 from routewright.train.remembering import remembering
 from routewright.types import Call, Episode, Query, Usage
 from tests.policies.test_decompose import Router
@@ -80,7 +80,7 @@ def test_the_gradient_is_the_derivative() -> None:
     rng = np.random.default_rng(0)
     made = policy()
     made.take(("m1", "m2"), 0.1 * rng.standard_normal((WIDTH + 1, 2)))
-    episode = asyncio.run(run(exploring(made, 0.3), world(), QUESTIONS[0], 0.01, rng=rng))
+    episode = asyncio.run(run(like(made, temperature=0.3, itself=""), world(), QUESTIONS[0], 0.01, rng=rng))
     gradient = score_gradient(made, episode, ("m1", "m2"), 0.3)
     assert made.weights is not None
     around = [(WIDTH, 0), (WIDTH, 1), *((int(i), 0) for i in np.flatnonzero(features("Shout 'no'.")[:WIDTH])[:3])]

@@ -25,10 +25,11 @@ from routewright.cli.routes import routes
 from routewright.cli.serve import serve
 from routewright.cli.train import train
 from routewright.cli.train_r1 import train_r1
+from routewright.cli.train_r2 import train_r2
 
 
 class OrTable(TyperGroup):
-    """`train r1 ...` is a command of its own; everything else that follows `train` is about tables, as it always was."""
+    """`train r1 ...` and `train r2 ...` are commands of their own; everything else that follows `train` is about tables, as it always was."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         return super().parse_args(ctx, args if args and args[0] in self.commands else ["table", *args])
@@ -49,8 +50,11 @@ app.command()(evaluate)
 training = typer.Typer(cls=OrTable, rich_markup_mode=None)
 training.command("table")(train)
 training.command("r1")(train_r1)
+training.command("r2")(train_r2)
 app.add_typer(
-    training, name="train", help="Train a router or a coordinator on recorded outcomes; `train r1`: a language model."
+    training,
+    name="train",
+    help="Train a router or a coordinator on recorded outcomes; `train r1`, `train r2`: language models.",
 )
 app.command("add-model")(add_model)
 app.command()(route)

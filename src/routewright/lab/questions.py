@@ -68,6 +68,16 @@ def questions(family: str, n: int, split: str = "train", seed: int = 0) -> list[
     return list(found.values())
 
 
+def composed_and_single(n: int, single: float, split: str = "train", seed: int = 0) -> list[Question]:
+    """`n` questions, a share `single` of them of one step, evenly over the families; the composed ones first."""
+    alone = round(single * n)
+    found = questions(composed.NAME, n - alone, split, seed)
+    for i, family in enumerate(FAMILIES):
+        share = alone // len(FAMILIES) + (i < alone % len(FAMILIES))
+        found += questions(family, share, split, seed) if share else []
+    return found
+
+
 def _of_one(family: str, rng: random.Random, split: Split) -> Iterator[Question]:
     make = composed.make if family == composed.NAME else FAMILIES.load(family).make
     while True:

@@ -41,6 +41,7 @@ from routewright.rewards.format import malformed
 from routewright.types import Answer, Call, Decision, Floats, Forecast, Generate, Plan, Query, Reply, State, Step, Think
 
 _FALLBACKS = 3  # models that are asked the whole question, one after the other
+_DIRECT = "the decomposer says that no plan is needed"
 _AGGREGATE = """Question: {question}
 
 It was taken apart, and this is what came of the parts:
@@ -101,11 +102,11 @@ class R2(Policy):
                 raise ConfigError(f"r2.{key} = {name!r} is not in the pool: {', '.join(models)}.")
 
     def decide(self, states: Sequence[State], rng: np.random.Generator) -> list[Wish]:
-        return [self._subtask(s, s.focus, rng) if s.focus is not None else self._next(s) for s in states]
+        return [self._subtask(s, s.focus, rng) if s.focus is not None else self._next(s, rng) for s in states]
 
     # -- the course of an episode
 
-    def _next(self, state: State) -> Wish:
+    def _next(self, state: State, rng: np.random.Generator) -> Wish:
         self.check([card.name for card in state.pool])
         whole, running = direct_tries(state), Running.of(state)
         if whole and whole[-1][1].reply is not None and whole[-1][1].reply.error is None:
@@ -115,14 +116,16 @@ class R2(Policy):
             if last is not None:
                 return self._answer(state, running, last, bool(whole))
         if whole:
-            return self._whole(state, "")
+            return self._whole(state, "", rng)
+        if state.steps and isinstance(state.steps[-1].action, Think) and state.steps[-1].action.text == _DIRECT:
+            return self._whole(state, _DIRECT, rng)
         if not state.steps and (short := self._gate(state)) is not None:
             return short
         wrong, plans = faults(state), sum(isinstance(s.action, Plan) for s in state.steps)
         if wrong and (again := self._allocation_failed(state)) is not None:
             return again
         if len(wrong) > self.config.repairs or plans > self.config.replans or not self._may_plan(state):
-            return self._whole(state, "no plan")
+            return self._whole(state, "no plan", rng)
         texts = sum(written_by(s, self.config.decomposer) for s in state.steps)
         fault = wrong[-1] if wrong else _reason(state.steps[-1]) if state.steps else ""
         known = list(self._kept(state).items())
@@ -149,7 +152,7 @@ class R2(Policy):
         except Unreadable as error:
             return malformed(str(error))
         if written.direct:
-            return self._whole(state, "the decomposer says that no plan is needed")
+            return Decision(Think(_DIRECT))
         if self.config.allocator:
             plan, _ = self._rest(written, state)
             text = r2_allocate.prompt(
@@ -372,7 +375,7 @@ class R2(Policy):
         why = f"planning is forecast {forecast.quality[0, at]:.3f} at {forecast.cost_usd[0, at]:.3g} USD"
         return Decision(Call(best, final=True), (*names, self.config.itself), 1.0, f"one call: {why}")
 
-    def _whole(self, state: State, why: str) -> Decision:
+    def _whole(self, state: State, why: str, rng: np.random.Generator) -> Decision:
         """The question as it is, to a model that has not failed at it; after some, whatever there is."""
         tried = {t[1].action.model for t in direct_tries(state) if isinstance(t[1].action, Call)}
         names = [n for n in self._open(state) if n not in tried]
@@ -380,8 +383,10 @@ class R2(Policy):
             running = Running.of(state)
             last = running.stands(len(running.calls) - 1, self._chance) if running is not None else None
             return Decision(Answer("last", of=() if last is None else (last.step,)), reason=why)
-        best = self._choose(state, state.query.text)[0]
-        return Decision(Call(best if best in names else names[0], final=True), tuple(names), 1.0, why)
+        best, probability, _ = self._choose(state, state.query.text, rng)
+        if best not in names:
+            best, probability = names[0], 1.0
+        return Decision(Call(best, final=True), tuple(names), probability if not tried else 1.0, why)
 
     def _answer(self, state: State, running: Running, last: Try, tried: bool) -> Decision:
         """The end of a plan that went through."""

@@ -1,8 +1,8 @@
 """Plans of the policy `r2`: what a decomposer is asked, and its text read strictly, in two forms.
 
     json     {"subtasks": [{"id": "a", "task": "What is the capital of Peru?", "after": []}, ...]}   or   {"direct": true}
-    lines    1. What is the capital of Peru?          as `plan_text` reads them, for the lab's planner; one line that is the
-             2. How many vowels are in '{1}'?         question itself means: no plan
+    lines    1. What is the capital of Peru?          as `plan_text` reads them, for the lab's planner; `Q` alone, or one line
+             2. How many vowels are in '{1}'?         that is the question itself, means: no plan
 
 A reader gives a `Written` or raises `Unreadable` with the reason; nothing is guessed. Refused: no JSON, other keys, no subtasks
 or too many, empty, long or equal ones, an id twice, an `after` of nobody, a circle. Mended, and told: words or fences around
@@ -20,6 +20,7 @@ from typing import Any
 from routewright.errors import RoutewrightError
 from routewright.policies.plan_text import Subtask, parse_plan
 
+DIRECT = "Q"  # in lines: the question as it is
 LONGEST = 2000  # characters of a subtask
 _LONGEST_TEXT = 40_000  # characters of a plan
 _LONGEST_ID = 40
@@ -61,7 +62,14 @@ def read(text: str, form: str, question: str, most: int) -> Written:
     return _read_lines(text, question, most) if form == "lines" else _read_json(text, question, most)
 
 
+def direct_text(form: str) -> str:
+    """What a decomposer writes if no plan is needed."""
+    return DIRECT if form == "lines" else json.dumps({"direct": True})
+
+
 def _read_lines(text: str, question: str, most: int) -> Written:
+    if text.strip() == DIRECT:
+        return Written(())
     try:
         plan = parse_plan(text)
     except Unreadable:

@@ -72,9 +72,8 @@ async def make_world(settings: WorldSettings, work: Path | None = None) -> World
 
 async def _lab(settings: WorldSettings) -> tuple[Pool, ModelCard, dict[str, str], list[Asked]]:
     """The shipped models, and questions of the training split; models are described by what they did on validation questions."""
-    from routewright.lab.families import FAMILIES
     from routewright.lab.pool import card_of, lab_pool, solvers
-    from routewright.lab.questions import query_of, questions
+    from routewright.lab.questions import composed_and_single, query_of
     from routewright.lab.roster import ROSTER
     from routewright.lab.router import descriptions
     from routewright.lab.standing import allocate
@@ -83,11 +82,7 @@ async def _lab(settings: WorldSettings) -> tuple[Pool, ModelCard, dict[str, str]
     names = solvers(pool.models)
     said = dict.fromkeys(names, "") | descriptions(await allocate(pool, names, settings.probes), ["large"])
     total = settings.questions + settings.held_out
-    single = round(settings.single * total)
-    found = questions("composed", total - single, "train", 10_000 + settings.seed)
-    for i, family in enumerate(FAMILIES):
-        share = single // len(FAMILIES) + (i < single % len(FAMILIES))
-        found += questions(family, share, "train", 10_000 + settings.seed) if share else []
+    found = composed_and_single(total, settings.single, "train", 10_000 + settings.seed)
     asked = [Asked(query_of(q), q.answer, q.metric) for q in found]
     workers = replace(pool, members={name: pool.members[name] for name in names})
     return workers, card_of(ROSTER[ROUTER]), said, asked

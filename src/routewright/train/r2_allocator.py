@@ -5,9 +5,11 @@
     A[g,n] = R[g,n] - mean_n R[g,n]                                               N rollouts of one question at one value
     step   : Adam on  sum over rollouts A * sum over subtasks d log p / d W  -  decay * W
 
-Subtasks that only one model may do, tries after a review, and calls for a whole question carry no gradient. Rollouts are the engine's,
+Calls for a whole question, where the decomposer wants no plan, are allocations like those of subtasks. What only one model may do,
+and tries after a review, carry no gradient. Rollouts are the engine's,
 on a pool whose replies are kept (`remembering`) and charged every time. The greedy policy is looked at on questions held back; what is
-kept is the best W met there, if it beats W = 0 by more than a standard error of the paired difference; else W = 0.
+kept is the best W met there, if it beats the W it began with by more than a standard error of the paired difference; else that one. It
+begins with the policy's own W if it has one, else with W = 0.
 
 Reference: Shao et al. 2024 (GRPO), arXiv:2402.03300, its group advantage. Differs: one step a batch, so no clipping; not scaled.
 """
@@ -49,9 +51,9 @@ class Reinforcement(Config):
     watch_every: int = Field(5, ge=1, description="batches between looks at questions held back")
 
 
-def exploring(policy: R2, temperature: float) -> R2:
-    """The policy with another temperature, its forecasts and weights shared, and without a choice not to plan."""
-    made = R2(policy.config.model_copy(update={"temperature": temperature, "itself": ""}), policy.seed)
+def like(policy: R2, **options: object) -> R2:
+    """The policy with other options; what it has learnt is shared."""
+    made = R2(policy.config.model_copy(update=options), policy.seed)
     made.forecaster, made.fits = policy.forecaster, policy.fits
     if policy.weights is not None:
         made.take(policy.names, policy.weights)
@@ -72,7 +74,11 @@ async def reinforce(
     rng = np.random.default_rng(seed)
     names = tuple(c.name for c in policy._cards(_blank(pool)))
     names = tuple(n for n in names if n in policy.forecaster.router.models)
-    w = np.zeros((WIDTH + 1, len(names)))
+    start = np.zeros((WIDTH + 1, len(names)))
+    if policy.weights is not None:
+        known = dict(zip(policy.names, policy.weights.T, strict=True))
+        start = np.stack([known.get(n, np.zeros(WIDTH + 1)) for n in names], axis=1)
+    w = start.copy()
     first, second, best = np.zeros_like(w), np.zeros_like(w), w.copy()
     values = np.exp(rng.uniform(np.log(settings.least_usd), np.log(settings.most_usd), len(held_out)))
     policy.take(names, w)
@@ -83,7 +89,9 @@ async def reinforce(
         policy.take(names, w)
         batch = [train[i] for i in rng.integers(len(train), size=settings.questions)]
         worth = np.exp(rng.uniform(np.log(settings.least_usd), np.log(settings.most_usd), len(batch)))
-        played = await _rolled(exploring(policy, settings.temperature), pool, batch, worth, settings.rollouts, rng)
+        played = await _rolled(
+            like(policy, temperature=settings.temperature, itself=""), pool, batch, worth, settings.rollouts, rng
+        )
         rewards = np.array([[_reward(e, v) for e in group] for group, v in zip(played, worth, strict=True)])
         advantages = rewards - rewards.mean(axis=1, keepdims=True)
         gradient = np.zeros_like(w)
@@ -107,7 +115,7 @@ async def reinforce(
         if told is not None:
             told(record)
     beats = kept["gain"] > kept["error"]
-    policy.take(names, best if beats else np.zeros_like(w))
+    policy.take(names, best if beats else start)
     history.append(
         {
             "update": settings.updates,
@@ -128,13 +136,14 @@ def score_gradient(policy: R2, episode: Episode, names: Sequence[str], temperatu
     assert policy.forecaster is not None
     for step in episode.steps:
         decision, action = step.decision, step.action
-        if not isinstance(decision, Decision) or not isinstance(action, Call) or step.node is None:
+        if not isinstance(decision, Decision) or not isinstance(action, Call):
             continue
-        if decision.probability is None or decision.probability >= 1.0 or action.prompt is None:
+        if decision.probability is None or decision.probability >= 1.0:
             continue
+        text = action.prompt if action.prompt is not None else episode.query.text
         may = [names.index(n) for n in decision.choices if n in names]
-        forecast = policy.forecaster.forecast([Query(action.prompt)]).take([names[m] for m in may])
-        x = features(action.prompt)
+        forecast = policy.forecaster.forecast([Query(text)]).take([names[m] for m in may])
+        x = features(text)
         delta = (x @ policy.weights[:, may]) if policy.weights is not None else np.zeros(len(may))
         z = (forecast.quality[0] + delta - forecast.cost_usd[0] / episode.value_usd) / temperature
         p = np.exp(z - z.max())
@@ -165,14 +174,16 @@ async def _rolled(
 
 async def _looked(policy: R2, pool: Pool, queries: Sequence[Query], values: Floats) -> Floats:
     """[Q] returns of the greedy policy that always plans."""
-    greedy = exploring(policy, 0.0)
+    greedy = like(policy, temperature=0.0, itself="")
     done = [await run(greedy, pool, q, float(v)) for q, v in zip(queries, values, strict=True)]
     return np.array([_reward(e, float(v)) for e, v in zip(done, values, strict=True)])
 
 
 def _collapse(episodes: Sequence[Episode]) -> dict[str, Any]:
     """Who gets the subtasks."""
-    calls = Counter(s.reply.model for e in episodes for s in e.steps if s.node is not None and s.reply is not None)
+    calls = Counter(
+        s.reply.model for e in episodes for s in e.steps if isinstance(s.action, Call) and s.reply is not None
+    )
     total = max(sum(calls.values()), 1)
     share = np.array([n / total for n in calls.values()] or [1.0])
     return {

@@ -7,7 +7,9 @@
                 plan itself are charged too
     coherent    share of the subtasks before the last whose results are used by a later one
 
-Texts that are no plan are counted and left out. Whether the base model's answer was right is kept beside it and scores nothing.
+With `direct`, a question that the base model answers right as it is has one more candidate: that no plan is needed. It is the
+shortest there is, so it is the best; its own tokens are charged by length, four characters each. Texts that are no plan are
+counted and left out. Whether the base model's answer was right is kept beside it and scores nothing.
 
 Reference: Route-and-Reason, arXiv:2506.05901, scores decompositions by these three with weights and terms it does not state.
 Differs: the terms are ours; coherence there is a term between neighbours.
@@ -21,7 +23,7 @@ from typing import Any
 
 from routewright.outcomes.table import beside
 from routewright.policies.plan_text import Subtask
-from routewright.policies.r2_plan import Unreadable, prompt, read
+from routewright.policies.r2_plan import Unreadable, direct_text, prompt, read
 from routewright.pools.budget import Ledger
 from routewright.pools.caller import Request
 from routewright.train.r2_settings import R2Data, Weights
@@ -100,6 +102,10 @@ async def _of(settings: R2Data, world: DataWorld, query: Query) -> dict[str, Any
             "cost_usd": reply.cost_usd + tried.cost_usd,
             "base_right": tried.right,
         }
+    if settings.direct:
+        found = {k: c for k, c in found.items() if c["base_right"] or c["subtasks"] != [[query.text, []]]}
+        if (one := await _direct(settings, world, query, asked)) is not None:
+            found.setdefault(one["text"], one)
     candidates = list(found.values())
     cheapest = min((c["cost_usd"] for c in candidates), default=0.0)
     for c in candidates:
@@ -118,6 +124,26 @@ async def _of(settings: R2Data, world: DataWorld, query: Query) -> dict[str, Any
         "spent_usd": spent,
         "candidates": candidates,
         "best": best,
+    }
+
+
+async def _direct(settings: R2Data, world: DataWorld, query: Query, asked: str) -> dict[str, Any] | None:
+    """The question as it is, where the base model answers it right: what the decomposer should say then, and what that costs."""
+    tried = await world.tried(query, [Subtask(query.text)], [settings.base], logprobs=True)
+    if not tried.right:
+        return None
+    said = direct_text(settings.form)
+    card = world.pool.members[settings.decomposer].card
+    read_, written = (
+        (len(text) / 4) * (usd or 0.0) / 1e6
+        for text, usd in ((asked, card.usd_per_mtok_in), (said, card.usd_per_mtok_out))
+    )
+    return {
+        "text": said,
+        "times": 0,
+        "subtasks": [[query.text, []]],
+        "cost_usd": tried.cost_usd + read_ + written,
+        "base_right": True,
     }
 
 

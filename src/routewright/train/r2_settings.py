@@ -27,7 +27,11 @@ class DataWorld(Config):
     queries: str = Field("", description="files: queries with references, as `routewright collect` reads them")
     metric: str = Field("", description="files: metric of queries that name none")
     questions: int = Field(250, ge=1, description="at most so many")
+    folder: str = Field(
+        "", description="lab: folder of models that `routewright lab train` wrote; empty: those that ship"
+    )
     split: str = Field("validation", description="lab: which questions")
+    single: float = Field(0.0, ge=0, le=1, description="lab: share of questions of one step")
     seed: int = Field(0, ge=0, description="of the lab's questions")
 
     @model_validator(mode="after")
@@ -64,6 +68,9 @@ class R2Data(Config):
     prompt: str = Field("Q: {question}\nP:", description="what the decomposer is sent in the form lines")
     plan_tokens: int = Field(512, ge=8, description="the longest plan, tokens")
     most: int = Field(12, ge=1, le=24, description="subtasks of a plan at most")
+    direct: bool = Field(
+        False, description="a question that the base model answers right as it is counts as one that needs no plan"
+    )
     samples: int = Field(4, ge=1, le=64, description="plans of a question; the first is the greedy one")
     base: str = Field(min_length=1, description="the model of the practicality and of the confidence")
     levels: tuple[tuple[str, ...], ...] = Field(min_length=1, description="models in steps from cheap to dear")

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -26,6 +26,7 @@ from routewright.policies.r2_plan import asked as asked_text
 from routewright.policies.r2_state import Running, said
 from routewright.pools.pool import Pool, load_pool
 from routewright.train.r1_world import judge_of
+from routewright.train.r2_settings import DataWorld as WorldOfData
 from routewright.train.r2_settings import R2Data
 from routewright.train.remembering import remembering
 from routewright.types import Answer, Call, Decision, Episode, Plan, Query, Reply, State
@@ -101,17 +102,21 @@ def make_world(settings: R2Data, work: Path | None = None) -> DataWorld:
     Raises:
         ConfigError: A model that is not in the pool.
     """
-    told = settings.world
-    if told.kind == "lab":
-        from routewright.lab.pool import lab_pool
-        from routewright.lab.questions import query_of, questions
+    return open_world(settings.world, {settings.decomposer, settings.base, *settings.models}, work)
 
-        pool = lab_pool()
-        found = questions("composed", told.questions, told.split, told.seed)
+
+def open_world(told: WorldOfData, needed: Collection[str], work: Path | None = None) -> DataWorld:
+    """Pool and questions; `ConfigError` if the pool lacks a model that is needed."""
+    if told.kind == "lab":
+        from routewright.lab.pool import SHIPPED, lab_pool
+        from routewright.lab.questions import composed_and_single, query_of
+
+        pool = lab_pool(told.folder or SHIPPED)
+        found = composed_and_single(told.questions, told.single, told.split, told.seed)
         asked = [Asked(query_of(q), q.answer, q.metric) for q in found]
     else:
         pool, asked = load_pool(told.pool), read_queries(told.queries, told.questions)
-    missing = sorted({settings.decomposer, settings.base, *settings.models} - set(pool.models))
+    missing = sorted({name for name in needed if name} - set(pool.models))
     if missing:
         raise ConfigError(f"{', '.join(missing)} is not in the pool. Expected names of {', '.join(pool.models)}.")
     kept = remembering(pool, work / "replies.sqlite" if work is not None else None)
