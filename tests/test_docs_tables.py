@@ -233,3 +233,27 @@ def test_every_key_of_a_training_of_routers_has_its_row() -> None:
     real |= {k: (f.description or "").replace("`", "") for k, f in R1Settings.model_fields.items() if k not in parts}
     stated = {r[0]: r[2] for r in rows(section(page("reference/cli.md"), "train r1")) if len(r) == 3}
     assert {k: v for k, v in stated.items() if not k.startswith("--") and k in real} == real
+
+
+def test_every_key_of_a_training_of_both_halves_has_its_row() -> None:
+    from routewright.train.r2_allocator import Reinforcement
+    from routewright.train.r2_course_settings import Allocator, Decomposer, R2Settings, Review
+
+    parts = {
+        "decomposer": Decomposer,
+        "allocator": Allocator,
+        "review": Review,
+        "allocator.reinforcement": Reinforcement,
+    }
+    shared = {"sft", "grpo"}  # stated once, for `train r1`
+    fields = {f"{n}.{k}": f for n, cls in parts.items() for k, f in cls.model_fields.items() if k not in shared}
+    fields |= {k: f for k, f in R2Settings.model_fields.items() if k not in (*parts, "policy", "world", "reward")}
+    stated = {
+        o: r for r in rows(section(page("reference/cli.md"), "train r2")) for o in r[0].split(", ") if len(r) == 3
+    }
+    for key, field in fields.items():
+        said = (field.description or "").replace("`", "")
+        default = "none" if field.default in (None, "") else str(field.default).lower()
+        if key not in ("allocator.base", "allocator.context"):
+            assert stated[key][1:] == [default, said], key
+    assert {f"{n}.{k}" for n in ("decomposer", "allocator") for k in shared} <= stated.keys()

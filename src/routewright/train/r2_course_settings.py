@@ -58,7 +58,7 @@ class Allocator(Writer):
 class Review(Config):
     """A stronger model that looks at how an answer came about; see `r2_review`."""
 
-    model: str = Field("", description="a name of the pool; empty: none")
+    model: str = Field("", description="a stronger model that judges how an answer came about; empty: none")
     weight: float = Field(0.2, ge=0, description="of its verdict beside the reward of the answer")
     tokens: int = Field(64, ge=4, description="the longest verdict")
 
