@@ -1,10 +1,12 @@
 """`r2` where the pool changes, and where subtasks come out wrong; see README.md.
 
     python recipes/r2_lab/changes.py out/r2 --questions 100 --seeds 0,1,2
+    python recipes/r2_lab/changes.py out/r2 --questions 100 --seeds 0,1,2 --reinforced
 
 Pool, allocator (a): `maths` is gone; `maths` joins a pool whose allocator has never seen it, by 50 probes (subtasks of the table, drawn
 at random, answered by it), or with its price alone. Errors: a share of the replies to subtasks is replaced by the answer to another
-subtask, any other or one of the same kind (a number for a number); with and without review and new plans.
+subtask, any other or one of the same kind (a number for a number); with and without review and new plans. With `--reinforced` all of it after policy gradient on whole answers: the allocator that NEW joins has had
+its reinforcement without it.
 """
 
 from __future__ import annotations
@@ -15,16 +17,18 @@ import zlib
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import polars as pl
-from allocators import fits_of, made
+from allocators import asked_again, fits_of, made, reinforced
 from measure import TEST, Book
 
 from routewright import outcomes as tables
+from routewright.coordinator import Coordinator, load_coordinator
 from routewright.lab.pool import lab_pool, solvers
 from routewright.lab.questions import questions
+from routewright.lab.standing import VALUE_USD
 from routewright.policies.r2 import R2
 from routewright.policies.r2_allocate import Probes, joined
 from routewright.policies.r2_fits import shape_of
@@ -35,7 +39,7 @@ from routewright.train.remembering import remembering
 
 NEW, PROBES = "maths", 50
 SHARES = (0.05, 0.1, 0.2)
-WAYS: dict[str, dict[str, object]] = {  # set beforehand
+WAYS: dict[str, dict[str, Any]] = {  # set beforehand
     "no review": {"retries": 0, "replans": 0},
     "review": {"retries": 2, "replans": 0, "confident": 0.3},
     "review and new plans": {"retries": 2, "replans": 1, "confident": 0.3, "hopeless": 0.1},
@@ -100,10 +104,25 @@ def probed(table: Path, names: Sequence[str], n: int, seed: int) -> Router:
     return fit(joined(known, NEW, Probes(rows, score, cost)), "routewright", seed=seed)
 
 
-async def go(out: Path, n: int, seeds: Sequence[int]) -> None:
+async def learnt(out: Path, course: int, names: Sequence[str], pool: Pool) -> R2:
+    """An allocator of these models after reinforcement; trained once."""
+    folder = out / f"changes-{'-'.join(names)}-{course}"
+    table = out / f"data-{course}" / "subtasks.parquet"
+    if not (folder / "policy.json").exists():
+        router = fit(tables.load(table, names), "routewright", seed=course)
+        policy = made(router, itself="", models=tuple(names))
+        policy.fits = fits_of(table)
+        await reinforced(policy, asked_again(course), pool, course)
+        Coordinator(policy, router, {"default": VALUE_USD}, router.about).save(folder)
+    policy = load_coordinator(folder).policy
+    assert isinstance(policy, R2)
+    return policy
+
+
+async def go(out: Path, n: int, seeds: Sequence[int], after: bool) -> None:
     plain = lab_pool()
     pool = remembering(plain, out / "replies.sqlite")
-    book, names = Book(out / "changes.json"), solvers(pool.models)
+    book, names = Book(out / ("changes-reinforced.json" if after else "changes.json")), solvers(pool.models)
     rest = [name for name in names if name != NEW]
     less = replace(pool, members={k: m for k, m in pool.members.items() if k != NEW})
     try:
@@ -112,20 +131,25 @@ async def go(out: Path, n: int, seeds: Sequence[int]) -> None:
             for course in seeds:
                 table = out / f"data-{course}" / "subtasks.parquet"
 
-                def of(router: Router, table: Path = table, **options: object) -> R2:
+                taught = {k: await learnt(out, course, k, pool) for k in (tuple(names), tuple(rest))} if after else {}
+
+                def of(router: Router, table: Path = table, w: R2 | None = None, **options: Any) -> R2:
                     policy = made(router, itself="", **options)
                     policy.fits = fits_of(table)
+                    if w is not None and w.weights is not None:
+                        policy.take(w.names, w.weights)
                     return policy
 
+                all_of, rest_of = taught.get(tuple(names)), taught.get(tuple(rest))
                 full = fit(tables.load(table, names), "routewright", seed=course)
-                await book.play(f"whole pool #{course}", seed, of(full), pool, asked)
-                await book.play(f"without {NEW} #{course}", seed, of(full), less, asked)
+                await book.play(f"whole pool #{course}", seed, of(full, w=all_of), pool, asked)
+                await book.play(f"without {NEW} #{course}", seed, of(full, w=all_of), less, asked)
                 few = fit(tables.load(table, rest), "routewright", seed=course)
-                await book.play(f"{NEW} joins, not known #{course}", seed, of(few), pool, asked)
+                await book.play(f"{NEW} joins, not known #{course}", seed, of(few, w=rest_of), pool, asked)
                 await book.play(
                     f"{NEW} joins, {PROBES} probes #{course}",
                     seed,
-                    of(probed(table, rest, PROBES, course)),
+                    of(probed(table, rest, PROBES, course), w=rest_of),
                     pool,
                     asked,
                 )
@@ -133,13 +157,13 @@ async def go(out: Path, n: int, seeds: Sequence[int]) -> None:
                     continue
                 answers = pl.read_parquet(table)["reference"].to_list()
                 for way, options in WAYS.items():
-                    await book.play(f"0% wrong, {way}", seed, of(full, **options), pool, asked)
+                    await book.play(f"0% wrong, {way}", seed, of(full, w=all_of, **options), pool, asked)
                     for share in SHARES:
                         for alike in (False, True):
                             wrong = with_errors(pool, share, answers, alike, seed)
                             kind = "of the same kind" if alike else "any"
                             await book.play(
-                                f"{share:.0%} wrong ({kind}), {way}", seed, of(full, **options), wrong, asked
+                                f"{share:.0%} wrong ({kind}), {way}", seed, of(full, w=all_of, **options), wrong, asked
                             )
     finally:
         await pool.aclose()
@@ -150,5 +174,6 @@ if __name__ == "__main__":
     parser.add_argument("out", type=Path)
     parser.add_argument("--questions", type=int, default=100)
     parser.add_argument("--seeds", default="0,1,2")
+    parser.add_argument("--reinforced", action="store_true", help="allocators after reinforcement")
     options = parser.parse_args()
-    asyncio.run(go(options.out, options.questions, [int(s) for s in options.seeds.split(",")]))
+    asyncio.run(go(options.out, options.questions, [int(s) for s in options.seeds.split(",")], options.reinforced))
