@@ -12,7 +12,18 @@ import pytest
 
 from routewright.collect.queries import name_of, read_queries
 from routewright.errors import RoutewrightError, UnknownName
-from routewright.lab.questions import DATASET, id_of, main, names, query_of, questions, rows_of, stream
+from routewright.lab.families import FAMILIES
+from routewright.lab.questions import (
+    DATASET,
+    composed_and_single,
+    id_of,
+    main,
+    names,
+    query_of,
+    questions,
+    rows_of,
+    stream,
+)
 from routewright.lab.text import reply_text
 from routewright.lab.world import SPLITS
 from routewright.tasks import answer_key, build_metric, kind_of, matches
@@ -51,6 +62,13 @@ def test_a_mix_has_every_family() -> None:
     assert {q.family for q in asked} == set(names()) - {"mix"}
     share = sum(q.family == "composed" for q in asked) / len(asked)
     assert 0.27 < share < 0.35  # 30% of draws; repeated facts are left out
+
+
+def test_questions_of_one_step_among_composed_ones() -> None:
+    asked = composed_and_single(20, 0.45, "validation", 3)
+    assert [bool(q.plan) for q in asked] == [True] * 11 + [False] * 9
+    assert {q.family for q in asked[11:]} == set(FAMILIES)
+    assert asked[:11] == questions("composed", 11, "validation", 3)
 
 
 def test_rows_are_what_collect_reads(tmp_path: Path) -> None:

@@ -175,6 +175,10 @@ def test_a_language_model_allocates() -> None:
     allocator = Scripted("1. m1\n2. m2\n3. m1")
     episode = play(Scripted(DIAMOND), one, two, allocator, allocator="m3")
     assert "What is 4 + 5?" in prompts(allocator)[0]
+    told = Scripted("1. m1\n2. m2\n3. m1")
+    play(Scripted(DIAMOND), Scripted(), Scripted(), told, allocator="m3", descriptions={"m2": "good at sums"})
+    assert "good at sums" in prompts(told)[0]
+    assert "good at sums" not in prompts(allocator)[0]
     assert prompts(two) == ["What is 4 + 5?"]
     assert episode.cost_usd == pytest.approx(5 * 20e-6)  # both language models too
     (why,) = {s.decision.reason for s in episode.steps if s.node is not None}  # type: ignore[union-attr]

@@ -110,6 +110,31 @@ def test_plans_are_scored_by_the_terms_stated(tmp_path: Path) -> None:
     assert pair == {"prompt": f"Q: {item['query']}\nP:", "completion": good["text"]}
 
 
+def test_a_question_that_the_base_model_answers_needs_no_plan(tmp_path: Path) -> None:
+    """Nor may the decomposer say so of one that it does not answer."""
+    settings, made, _ = world()
+    easy = Asked(Query("How many letters has 'Oslo'?", "easy"), "4", "contains")
+    both = replace(made, pool=replace(made.pool, judge=judge_of([*made.asked, easy], "contains")))
+    given = settings.model_copy(update={"direct": True, "samples": 1})
+    planner = both.pool.members["m0"].endpoint.provider
+    assert isinstance(planner, Planner)
+
+    async def whole(ask: Ask) -> Completion:
+        return Completion("1. How many letters has 'Oslo'?\n2. What is {1} times 1?", Usage(10, 10))
+
+    planner.complete = whole  # type: ignore[method-assign]
+    lines = asyncio.run(make_plans(given, replace(both, asked=(easy,)), tmp_path))
+    (item,) = lines
+    assert item["candidates"][item["best"]]["text"] == "Q"
+    assert best_of(item) == [Subtask(easy.query.text)]
+    hard = replace(easy, reference="5")
+    wrong = replace(both, asked=(hard,), pool=replace(both.pool, judge=judge_of([hard], "contains")))
+    (item,) = asyncio.run(
+        make_plans(given, wrong, tmp_path / "hard" if (tmp_path / "hard").mkdir() is None else tmp_path)
+    )
+    assert [c["text"][:2] for c in item["candidates"]] == ["1."]
+
+
 def test_weights_may_be_left_out() -> None:
     parts = {"concise": 0.5, "practical": 1.0, "coherent": 0.0}
     assert score(parts, Weights(concise=1, practical=0, coherent=0)) == 0.5

@@ -68,6 +68,9 @@ class R2(Policy):
             "", description="who answers from all results; empty: the last subtask's reply is the answer"
         )
         models: tuple[str, ...] = Field((), description="who may be asked; empty: all but decomposer and allocator")
+        descriptions: dict[str, str] = Field(
+            {}, description="what the allocator is told of a model; for others what the pool says"
+        )
         most: int = Field(12, ge=1, le=24, description="subtasks of a plan at most")
         plan_tokens: int = Field(512, ge=8, description="the longest plan, tokens")
         repairs: int = Field(1, ge=0, le=4, description="texts to mend an unreadable plan")
@@ -159,7 +162,10 @@ class R2(Policy):
                 self.config.form,
                 state.query.text,
                 [c.prompt or "" for c in plan.calls],
-                self._cards(state),
+                [
+                    replace(c, description=self.config.descriptions.get(c.name, c.description))
+                    for c in self._cards(state)
+                ],
                 state.value_usd,
             )
             return Generate(self.config.allocator, text, (), 16 * len(plan.calls) + 16)
