@@ -1,10 +1,12 @@
 """What each stage of `routewright train r2` adds, on test questions of the lab; see README.md.
 
     python recipes/r2_lab/stages.py out/r2 --courses 0,1,2 --questions 100 --seeds 0,1,2
+    python recipes/r2_lab/stages.py out/r2 --page
 
 A course is a folder `course-SEED`. A stage is its newest decomposer with its newest allocator, both as files, run as they are served: the
 decomposer by llama.cpp. The stage `start` is the decomposer it began with, and the allocator after imitation. Composed questions are
-those of `measure.py`; questions of one step are the same number again, evenly over the families. What is done is kept.
+those of `measure.py`; questions of one step are the same number again, evenly over the families. What is done is kept. `--page` prints
+the table: trainings averaged first, intervals 95%, paired bootstrap over questions, each stage against the one before.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ from typing import Any
 
 from baselines import RandomAllocation
 from measure import HIGH, TEST, Book
+from page import Lines, collapse, interval
 
 from routewright.coordinator import load_coordinator
 from routewright.lab.families import Question
@@ -119,6 +122,28 @@ async def controls(
                 await book.play(f"{kind}, large alone", seed, alone, pool, chosen, value)
 
 
+def table(lines: Lines) -> str:
+    """Every stage, composed and single questions side by side."""
+    rows, before = [], dict[str, Any]()
+    names = list(dict.fromkeys(name.partition(", ")[2] for name in lines.of))
+    for name in names:
+        if any(f"{kind}, {name}" not in lines.of for kind in ("composed", "single")):
+            continue
+        cells = []
+        for kind in ("composed", "single"):
+            right = lines.each(f"{kind}, {name}", "right")
+            usd = lines.each(f"{kind}, {name}", "usd").mean()
+            mean, over = right.mean(axis=0), ", ".join(f"{100 * r.mean():.1f}" for r in right)
+            gap = interval(100 * (mean - before[kind])) if kind in before and "last" not in name else ""
+            planned = lines.total(f"{kind}, {name}", "planned")
+            cells += [f"{100 * right.mean():.1f} ({over})", gap, f"{1000 * usd:.3f}", f"{100 * planned:.0f}%"]
+            if "last" not in name:
+                before[kind] = mean
+        rows.append(f"| {name} | {' | '.join(cells)} |")
+    head = "| {0}, % right (trainings) | minus the stage before | USD / 1,000 | planned "
+    return "\n".join(["| stage " + head.format("composed") + head.format("single") + "|", "|---" * 9 + "|", *rows])
+
+
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
     parser.add_argument("out", type=Path)
@@ -127,6 +152,12 @@ if __name__ == "__main__":
     parser.add_argument("--questions", type=int, default=100, help="of each kind and draw")
     parser.add_argument("--seeds", default="0,1,2", help="draws of questions")
     parser.add_argument("--value", type=float, default=HIGH, help="of a right answer, USD")
+    parser.add_argument("--page", action="store_true", help="print what has been measured")
     options = parser.parse_args()
+    if options.page:
+        lines = Lines(options.out / f"stages-{options.folder}.json")
+        print(table(lines))
+        print(collapse(lines, list(lines.of)))
+        raise SystemExit
     courses, seeds = ([int(s) for s in text.split(",")] for text in (options.courses, options.seeds))
     asyncio.run(go(options.out, options.folder, courses, options.questions, seeds, options.value))
