@@ -46,6 +46,7 @@ def load(base: str, adapter: Path | None = None) -> tuple[Any, Any]:
         from transformers import AutoModelForCausalLM, AutoTokenizer
     except ImportError as error:
         raise MissingExtra("Training a router", "transformers", "rl") from error
+    _quiet()
     try:
         model, tokenizer = AutoModelForCausalLM.from_pretrained(base), AutoTokenizer.from_pretrained(base)
     except (OSError, ValueError) as error:
@@ -228,6 +229,18 @@ def _common(seed: int) -> dict[str, Any]:
         "dataloader_pin_memory": False,
         "lr_scheduler_type": "constant_with_warmup",
     }
+
+
+def _quiet() -> None:
+    """No bars of the libraries' own: what a training says is said by whoever runs it."""
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+    try:
+        from datasets import disable_progress_bars
+    except ImportError:  # models may be loaded without it
+        return
+    disable_progress_bars()
 
 
 def _lora(rank: int) -> Any:
