@@ -78,11 +78,13 @@ def asked_again(seed: int) -> list[Asked]:
     return [Asked(query_of(q), q.answer, q.metric) for q in questions("composed", 300, "validation", 80 + seed)]
 
 
-async def reinforced(policy: R2, asked: Sequence[Asked], pool: Pool, seed: int) -> list[dict[str, Any]]:
+async def reinforced(
+    policy: R2, asked: Sequence[Asked], pool: Pool, seed: int, updates: int = 20
+) -> list[dict[str, Any]]:
     kept = replace(pool, judge=judge_of(asked))
     queries = [a.query for a in asked]
     told = lambda r: print(seed, {k: round(v, 3) for k, v in r.items()}, flush=True)  # noqa: E731
-    return await reinforce(policy, kept, queries[100:], queries[:100], Reinforcement(updates=20), seed, told)
+    return await reinforce(policy, kept, queries[100:], queries[:100], Reinforcement(updates=updates), seed, told)
 
 
 async def go(out: Path, seeds: Sequence[int]) -> None:

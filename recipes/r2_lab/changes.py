@@ -37,7 +37,7 @@ from routewright.pools.providers.base import Ask, Completion, Delta, Provider
 from routewright.router import Router, fit
 from routewright.train.remembering import remembering
 
-NEW, PROBES = "maths", 50
+NEW, PROBES, AGAIN = "maths", 50, 10
 SHARES = (0.05, 0.1, 0.2)
 WAYS: dict[str, dict[str, Any]] = {  # set beforehand
     "no review": {"retries": 0, "replans": 0},
@@ -104,15 +104,19 @@ def probed(table: Path, names: Sequence[str], n: int, seed: int) -> Router:
     return fit(joined(known, NEW, Probes(rows, score, cost)), "routewright", seed=seed)
 
 
-async def learnt(out: Path, course: int, names: Sequence[str], pool: Pool) -> R2:
-    """An allocator of these models after reinforcement; trained once."""
-    folder = out / f"changes-{'-'.join(names)}-{course}"
+async def learnt(
+    out: Path, course: int, names: Sequence[str], pool: Pool, router: Router | None = None, start: R2 | None = None
+) -> R2:
+    """An allocator of these models after reinforcement; trained once. With a router and a start: some batches more, from there."""
+    folder = out / f"changes-{'joined-' if start is not None else ''}{'-'.join(names)}-{course}"
     table = out / f"data-{course}" / "subtasks.parquet"
     if not (folder / "policy.json").exists():
-        router = fit(tables.load(table, names), "routewright", seed=course)
+        router = router or fit(tables.load(table, names), "routewright", seed=course)
         policy = made(router, itself="", models=tuple(names))
         policy.fits = fits_of(table)
-        await reinforced(policy, asked_again(course), pool, course)
+        if start is not None and start.weights is not None:
+            policy.take(start.names, start.weights)
+        await reinforced(policy, asked_again(course), pool, course, 20 if start is None else AGAIN)
         Coordinator(policy, router, {"default": VALUE_USD}, router.about).save(folder)
     policy = load_coordinator(folder).policy
     assert isinstance(policy, R2)
@@ -153,6 +157,11 @@ async def go(out: Path, n: int, seeds: Sequence[int], after: bool) -> None:
                     pool,
                     asked,
                 )
+                if rest_of is not None:
+                    known = probed(table, rest, PROBES, course)
+                    again = await learnt(out, course, [*rest, NEW], pool, known, rest_of)
+                    label = f"{NEW} joins, {PROBES} probes, then {AGAIN} batches #{course}"
+                    await book.play(label, seed, of(known, w=again), pool, asked)
                 if course != seed:
                     continue
                 answers = pl.read_parquet(table)["reference"].to_list()

@@ -170,6 +170,23 @@ def test_an_answerer_sees_all_results() -> None:
     assert episode.answer == "It is 14."
 
 
+def test_a_review_knows_what_reinforcement_has_added() -> None:
+    """Forecasts of 0.1 alone would be asked again; with what was learnt about m1 they are not."""
+    policy = build_policy("r2", {"decomposer": "m0", "form": "lines", "confident": 0.5})
+    assert isinstance(policy, R2)
+    policy.forecaster = Forecaster(Router(m1=0.1, m2=0.05))
+    asked = []
+    for learnt in (0.0, 0.6):
+        weights = np.zeros((WIDTH + 1, 1))
+        weights[WIDTH] = learnt
+        policy.take(["m1"], weights)
+        pool = scripted_pool(Scripted(LINES), Scripted(), Scripted(), retries=0)
+        episode = asyncio.run(run(policy, pool, QUESTION, 0.01))
+        asked.append(sum("asked again" in getattr(s.decision, "reason", "") for s in episode.steps))
+    assert asked[0] > 0
+    assert asked[1] == 0
+
+
 def test_a_language_model_allocates() -> None:
     one, two = Scripted("answer:5", "answer:14"), Scripted("answer:9")
     allocator = Scripted("1. m1\n2. m2\n3. m1")

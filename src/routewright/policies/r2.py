@@ -8,7 +8,7 @@
                 agree stand. What is hopeless stops the plan: a new one is made from there, answers that stand are kept
     answer      the last subtask's reply, or an `answerer` that is shown everything
 
-A reply's chance of being right is `forecast quality * fits`: what the router expects of this model on this subtask, times whether
+A reply's chance of being right is `(forecast quality + delta) * fits`: what is expected of this model on this subtask, times whether
 the reply is the kind of thing that the subtask asks for (`r2_fits`; 1 where that was not fitted); 0 for a reply that failed, was
 cut off or is empty. A plan that can not be read is an event of the trace ("malformed: " and why), is told to the decomposer and
 written again `repairs` times; after that the question is asked as it is. Plans are bounded by `most`, tries of a subtask by

@@ -90,7 +90,9 @@ class Choosing(Policy):
         forecast = self.forecaster.forecast([Query(text)])
         if reply.model not in forecast.models:
             return fits
-        return fits * float(forecast.quality[0, forecast.models.index(reply.model)])
+        quality = float(forecast.quality[0, forecast.models.index(reply.model)])
+        delta = self._delta([reply.model], text)
+        return fits * min(max(quality + (0.0 if delta is None else float(delta[0])), 0.0), 1.0)
 
     def _cards(self, state: State) -> list[Any]:
         """Who may be asked, whatever the budget; the decomposer only if there is nobody else."""
