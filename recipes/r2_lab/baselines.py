@@ -103,7 +103,7 @@ class RandomAllocation(R2):
     def random(self) -> bool:
         return True
 
-    def _choose(self, state: State, text: str, rng: Any = None) -> tuple[str, float, str]:
+    def _choose(self, state: State, text: str, rng: Any = None, without: Any = ()) -> tuple[str, float, str]:
         names = self._open(state)
         return str((rng or np.random.default_rng(0)).choice(names)), 1 / len(names), "at random"
 

@@ -144,6 +144,14 @@ def test_after_all_tries_a_new_plan_is_made_from_there() -> None:
     assert stop.text.startswith("subtask 2 has no answer that could stand")
 
 
+def test_a_new_plan_asks_somebody_else_what_did_not_stand() -> None:
+    first, second = Scripted("answer:Lima", DOWN, "answer:4"), Scripted("answer:2")
+    episode = play(Scripted(LINES, LINES), first, second, form="lines", retries=0)
+    assert prompts(second) == ["How many vowels are in 'Lima'?"]
+    assert prompts(first)[-1] == "What is 2 times 2?"
+    assert answer_text(episode.answer) == "4"
+
+
 def test_without_replans_the_question_is_asked_as_it_is() -> None:
     worker = Scripted("answer:Lima", DOWN, "answer:6")
     episode = play(Scripted(LINES), worker, form="lines", retries=0, replans=0)

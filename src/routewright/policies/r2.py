@@ -244,8 +244,9 @@ class R2(Choosing):
             return Decision(
                 Call(named[node], prompt=text), self._open(state), None, f"{self.config.allocator} named it"
             )
-        model, probability, why = self._choose(state, text, rng)
-        return Decision(Call(model, prompt=text), self._open(state), probability, why)
+        before = asked_before(state, running.start, text)
+        model, probability, why = self._choose(state, text, rng, before)
+        return Decision(Call(model, prompt=text), self._open(state), 1.0 if before else probability, why)
 
     # -- the language model that allocates
 

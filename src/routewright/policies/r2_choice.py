@@ -6,7 +6,7 @@ episode, and the language model that may allocate instead, are in `r2`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -35,8 +35,16 @@ class Choosing(Policy):
     def random(self) -> bool:
         return bool(self.config.temperature > 0)
 
-    def _choose(self, state: State, text: str, rng: np.random.Generator | None = None) -> tuple[str, float, str]:
+    def _choose(
+        self,
+        state: State,
+        text: str,
+        rng: np.random.Generator | None = None,
+        without: Collection[str] = (),
+    ) -> tuple[str, float, str]:
+        """Who is asked, with what probability, and why; `without` are those who have been asked the same before, if others are left."""
         names = self._open(state)
+        names = tuple(n for n in names if n not in without) or names
         if not names:
             names = tuple(card.name for card in self._cards(state))  # none fits: the call says so, and costs nothing
         forecast = self._forecast(state, text)

@@ -101,6 +101,15 @@ def faults(state: State) -> list[str]:
     return found
 
 
+def asked_before(state: State, start: int, text: str) -> set[str]:
+    """Models that were sent this text for subtasks of plans before the step `start`: what they said did not stand."""
+    return {
+        s.reply.model
+        for s in state.steps[:start]
+        if s.node is not None and s.reply is not None and isinstance(s.action, Call) and s.action.prompt == text
+    }
+
+
 def written_by(step: Step, model: str) -> bool:
     """Whether a step is a text of this model for the policy."""
     return isinstance(step.decision, Generate) and step.decision.model == model
