@@ -34,7 +34,7 @@ from routewright.policies.base import Wish
 from routewright.policies.r2_allocate import worths
 from routewright.policies.r2_choice import Choosing, legal
 from routewright.policies.r2_plan import Unreadable, Written, remaining
-from routewright.policies.r2_state import Running, Try, direct_tries, faults, same, written_by
+from routewright.policies.r2_state import Running, Try, asked_before, direct_tries, faults, same, written_by
 from routewright.rewards.format import malformed
 from routewright.types import Answer, Call, Decision, Generate, Plan, Reply, State, Step, Think
 
