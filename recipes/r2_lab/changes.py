@@ -42,6 +42,7 @@ SHARES = (0.05, 0.1, 0.2)
 WAYS: dict[str, dict[str, Any]] = {  # set beforehand
     "no review": {"retries": 0, "replans": 0},
     "review": {"retries": 2, "replans": 0, "confident": 0.3},
+    "two, a third where they differ": {"retries": 2, "replans": 0, "confident": 1.0},
     "review and new plans": {"retries": 2, "replans": 1, "confident": 0.3, "hopeless": 0.1},
 }
 

@@ -108,12 +108,12 @@ def changes(lines: Lines) -> str:
         )
     out += [
         "",
-        "| wrong replies | no review | review | review minus none | review and new plans | minus none |",
-        "|---|---|---|---|---|---|",
+        "| wrong replies | no review | review | minus none | review and new plans | minus none | two, a third where they differ | minus none |",
+        "|---|---|---|---|---|---|---|---|",
     ]
     for kind in ["0% wrong"] + [f"{s:.0%} wrong ({k})" for k in ("any", "of the same kind") for s in (0.05, 0.1, 0.2)]:
         cells, none = [], None
-        for way in ("no review", "review", "review and new plans"):
+        for way in ("no review", "review", "review and new plans", "two, a third where they differ"):
             name = f"{kind}, {way}"
             if name not in lines.of:
                 break
@@ -137,6 +137,7 @@ if __name__ == "__main__":
     print(main_table(measured))
     print()
     print(collapse(measured, [n for n in measured.of if n.startswith("r2") or n == "plan, random allocation"]))
-    if (out / "changes.json").is_file():
-        print()
-        print(changes(Lines(out / "changes.json")))
+    for name in ("changes", "changes-reinforced"):
+        if (out / f"{name}.json").is_file():
+            print(f"\n{name}")
+            print(changes(Lines(out / f"{name}.json")))
