@@ -1,6 +1,6 @@
 """The section *R2-Reasoner* of docs/results.md, as far as it is figures: printed from what `measure.py` and `changes.py` left.
 
-    python recipes/r2_lab/page.py out/r2
+    python recipes/r2_lab/page.py out/r2 --also out/router-r1.json out/router-r1-others.json
 
 Intervals are 95%, paired bootstrap over questions; where a policy was trained with several seeds, its seeds are averaged first.
 """
@@ -17,7 +17,9 @@ import numpy as np
 
 DRAWS = 5000
 ALL_LARGE = "plan, all large"
-REFERENCE = "r2, router as shipped @0.01"
+REFERENCE, WORTH = "r2, router as shipped @0.01", 0.01
+REINFORCED = "r2, searched subtasks, then reinforcement"
+CHECK, ALSO = "large alone", ("hops", "relay", "imitation", "reinforced", "decompose")
 
 
 class Lines:
@@ -127,16 +129,46 @@ def changes(lines: Lines) -> str:
     return "\n".join(out)
 
 
+def beside(lines: Lines, files: list[Path]) -> str:
+    """`r2` against what recipes/router_r1_lab measured on the same questions; refused where they are not the same."""
+    out = [
+        "| other | trainings | right, % | USD / 1,000 | `r2`, reinforced, minus it | `r2`, router as shipped, minus it |",
+        "|---|---|---|---|---|---|",
+    ]
+    known = lines.each(CHECK, "right")[0]
+    mine = [lines.each(n, "right").mean(axis=0) for n in (REINFORCED, REFERENCE)]
+    rows = [row for file in files for row in json.loads(file.read_text())["rows"]]
+    found: dict[str, list[dict[str, Any]]] = {}
+    for row in rows:
+        if row["value_usd"] == WORTH and not row["few"]:
+            found.setdefault(row["name"], []).append(row)
+    if not found.get(CHECK) or (np.array(found[CHECK][0]["right"]) != known).any():
+        raise SystemExit(
+            f"{CHECK!r} answers other questions there. Expected the test questions of both recipes to be the same."
+        )
+    for name in ALSO:
+        right = np.array([row["right"] for row in found[name]], dtype=float)
+        usd = 1000 * np.mean([row["usd"] for row in found[name]])
+        gaps = " | ".join(interval(100 * (m - right.mean(axis=0))) for m in mine)
+        out.append(f"| {name} | {len(right)} | {100 * right.mean():.1f} | {usd:.3f} | {gaps} |")
+    return "\n".join(out)
+
+
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
     parser.add_argument("out", type=Path)
-    out = parser.parse_args().out
+    parser.add_argument("--also", type=Path, nargs="+", default=[], help="what recipes/router_r1_lab measured")
+    given = parser.parse_args()
+    out = given.out
     measured = Lines(out / "measured.json")
     chosen = json.loads((out / "chosen.json").read_text())
     print(f"The trade-off chosen on validation: {chosen:g} USD for a right answer\n")
     print(main_table(measured))
     print()
     print(collapse(measured, [n for n in measured.of if n.startswith("r2") or n == "plan, random allocation"]))
+    if given.also:
+        print()
+        print(beside(measured, given.also))
     for name in ("changes", "changes-reinforced"):
         if (out / f"{name}.json").is_file():
             print(f"\n{name}")
