@@ -19,8 +19,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import polars as pl
-
 from routewright import outcomes as tables
 from routewright.collect.queries import Asked
 from routewright.coordinator import Coordinator
@@ -29,10 +27,10 @@ from routewright.lab.questions import query_of, questions
 from routewright.lab.standing import VALUE_USD
 from routewright.policies.base import build_policy
 from routewright.policies.r2 import R2
-from routewright.policies.r2_fits import fit_fits
 from routewright.pools.pool import Pool
 from routewright.router import Router, fit
 from routewright.train.r1_world import judge_of
+from routewright.train.r2 import fits_of
 from routewright.train.r2_allocator import Reinforcement, reinforce
 from routewright.train.remembering import remembering
 
@@ -46,12 +44,6 @@ def made(router: Router | None, **options: Any) -> R2:
     if router is not None:
         Coordinator(policy, router)
     return policy
-
-
-def fits_of(table: Path) -> Any:
-    """Kinds of answers, from the references of a table of subtasks."""
-    rows = pl.read_parquet(table).unique("query_id", keep="first", maintain_order=True)
-    return fit_fits(rows["query"].to_list(), rows["reference"].to_list())
 
 
 async def one(out: Path, seed: int, pool: Pool) -> None:

@@ -10,7 +10,8 @@
         model/, NAME.gguf      of a language model: for transformers, and of a lab model for llama.cpp
         coordinator/           of forecasts: the policy, its router, and what reinforcement has added
 
-A stage that is done is not done again, and one that was interrupted goes on. A half without a course is left as it is.
+A stage that is done is not done again; one of a language model that was interrupted goes on from its newest checkpoint, one of forecasts begins
+anew. A half without a course is left as it is. One process: several GPUs are not served.
 
     decomposer    imitation of the plans of `routewright r2 plans`; GRPO on plans
     allocator     forecasts: `r2_allocator`; a language model: imitation of the cheapest allocations that were right; GRPO
