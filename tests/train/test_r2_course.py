@@ -264,6 +264,15 @@ def test_a_review_is_read_and_its_cost_told() -> None:
     assert np.isnan(read("1.0"))
 
 
+def test_what_is_not_there_is_said_before_anything_is_written(base: Path, tmp_path: Path) -> None:
+    given = settings(base, tmp_path / "data")
+    with pytest.raises(ConfigError, match="no folder"):
+        r2.train_r2(given.model_copy(update={"data": str(tmp_path / "nowhere")}), tmp_path / "out")
+    with pytest.raises(ConfigError, match="held_out = 24"):
+        r2.train_r2(given.model_copy(update={"held_out": 24}), tmp_path / "out")
+    assert not (tmp_path / "out" / "run.json").exists()
+
+
 @pytest.mark.parametrize(
     ("parts", "said"),
     [

@@ -280,14 +280,18 @@ def train_r2(settings: R2Settings, out: Path, seed: int = 0, progress: Progress 
         MissingExtra: torch, transformers, TRL or (for a lab model) gguf is not installed.
         ConfigError: A folder with a training of other settings, a base that can not be loaded, data or a model that is not there.
     """
+    if settings.data and not Path(settings.data).is_dir():
+        raise ConfigError(
+            f"{settings.data} is no folder. Expected what `routewright r2 plans` and `r2 allocations` made."
+        )
     out.mkdir(parents=True, exist_ok=True)
-    same_run(settings, out, seed)
     c = settings.policy
     world = open_world(settings.world, {c.decomposer, c.allocator, c.answerer, settings.review.model, *c.models}, out)
     if len(world.asked) <= settings.held_out:
         raise ConfigError(
             f"There are {len(world.asked)} questions and held_out = {settings.held_out}. Expected more than are held out."
         )
+    same_run(settings, out, seed)
     questions = divided(world, settings.held_out, settings.world.seed)
     halves = Halves(settings, world, questions, R2(c, seed), out, seed, progress)
     found: list[Record] = []
