@@ -58,18 +58,20 @@ def lessons(out: Path, seed: int) -> list[tuple[str, str]]:
     plans = []
     for question in stream("composed", "train", 7000 + seed):
         done = {i: step.answer for i, step in enumerate(question.plan, 1)}
-        plans.append(([s.template for s in question.plan], [fill(s.template, done) for s in question.plan]))
+        plans.append(
+            (question.text, [s.template for s in question.plan], [fill(s.template, done) for s in question.plan])
+        )
         if len(plans) == TAUGHT:
             break
-    texts = list(dict.fromkeys(t for _, filled in plans for t in filled))
+    texts = list(dict.fromkeys(t for *_, filled in plans for t in filled))
     forecast = router.forecast([Query(t) for t in texts]).take(able)
     quality = forecast.quality + np.stack([features(t) for t in texts]) @ policy.weights
     best = [able[i] for i in (HIGH * quality - forecast.cost_usd).argmax(axis=1)]
     who = dict(zip(texts, best, strict=True))
     pairs = []
-    for templates, filled in plans:
+    for text, templates, filled in plans:
         names = "\n".join(f"{i}. {who[t]}" for i, t in enumerate(filled, 1))
-        pairs.append((short_prompt(templates), f"\n{names}"))
+        pairs.append((short_prompt(text, templates), f"\n{names}"))
     return pairs
 
 

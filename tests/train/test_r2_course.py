@@ -202,7 +202,7 @@ def test_a_language_model_as_allocator_is_trained_too(base: Path, tmp_path: Path
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(r2, "open_world", made)
-        plans = {"query_id": "q", "query": "sum?", "candidates": [{"subtasks": [["sum 10? of it", []]]}], "best": 0}
+        plans = {"query_id": "q", "query": "sum 10?", "candidates": [{"subtasks": [["sum 10? of it", []]]}], "best": 0}
         folder = tmp_path / "data"
         given = settings(base, folder)
         names = ["m1"] * 8 + ["m2"] * 4
@@ -234,7 +234,7 @@ def test_pairs_to_imitate(tmp_path: Path) -> None:
     good = decomposer_pairs(folder, solved=True)
     assert {text for _, text in good} == {"Q"}
     assert len(good) == 72
-    assert allocator_pairs(folder, "lines")[0] == ("P:\n1. sum 10?\nM:", "1. m2")
+    assert allocator_pairs(folder, "lines")[0] == ("Q: sum 10?\nP:\n1. sum 10?\nM:", "1. m2")
     with pytest.raises(ConfigError, match="lines"):
         allocator_pairs(folder, "json")
     with pytest.raises(ConfigError, match="not there"):

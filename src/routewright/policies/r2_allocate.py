@@ -114,9 +114,9 @@ line a subtask, its number and the exact name of a model, and nothing else:
 
 
 def prompt(form: str, question: str, tasks: Sequence[str], models: Sequence[ModelCard], value_usd: float) -> str:
-    """What the language model is sent; in the form lines the subtasks alone, for a tiny one that knows its pool by heart."""
+    """What the language model is sent; in the form lines question and subtasks alone, for a tiny one that knows its pool by heart."""
     if form == "lines":
-        return short_prompt(tasks)
+        return short_prompt(question, tasks)
     lines = []
     for card in models:
         price = (
@@ -134,16 +134,17 @@ def prompt(form: str, question: str, tasks: Sequence[str], models: Sequence[Mode
     return "\n\n".join(parts)
 
 
-def short_prompt(tasks: Sequence[str]) -> str:
-    """The subtasks, and the mark after which models are written.
+def short_prompt(question: str, tasks: Sequence[str]) -> str:
+    """The question, its subtasks, and the mark after which models are written.
 
-    >>> print(short_prompt(["What is the capital of Peru?", "How many vowels are in '{1}'?"]))
+    >>> print(short_prompt("How many vowels are in the capital of Peru?", ["What is the capital of Peru?", "How many vowels are in '{1}'?"]))
+    Q: How many vowels are in the capital of Peru?
     P:
     1. What is the capital of Peru?
     2. How many vowels are in '{1}'?
     M:
     """
-    return "\n".join(["P:", *(f"{i}. {task}" for i, task in enumerate(tasks, 1)), "M:"])
+    return "\n".join([f"Q: {question}", "P:", *(f"{i}. {task}" for i, task in enumerate(tasks, 1)), "M:"])
 
 
 def read(text: str, n: int, models: Sequence[str]) -> tuple[str, ...]:

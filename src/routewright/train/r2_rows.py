@@ -48,7 +48,7 @@ def allocator_pairs(data: Path, form: str) -> list[Pair]:
         found, plan = trials.items.get(item["query_id"], {}), best_of(item)
         if plan is not None and found.get("best"):
             names = "\n".join(f"{i}. {name}" for i, name in enumerate(found["best"], 1))
-            pairs.append((short_prompt([t.text for t in plan]), names))
+            pairs.append((short_prompt(item["query"], [t.text for t in plan]), names))
     return pairs
 
 
