@@ -188,6 +188,23 @@ def test_an_interrupted_course_goes_on(base: Path, tmp_path: Path) -> None:
         r2.train_r2(given, tmp_path / "out", seed=1)
 
 
+def test_no_round_draws_what_the_one_before_drew(base: Path, tmp_path: Path) -> None:
+    quick = {"steps": 1, "questions": 4, "rollouts": 2, "rate": 1e-9, "evaluate_every": 1, "save_every": 1}
+    given = settings(
+        base,
+        tmp_path / "data",
+        decomposer={"base": str(base), "grpo": quick},
+        allocator={"scorer": "task_mean"},
+        rounds=2,
+    )
+    first, second = r2.train_r2(given, tmp_path / "out")
+    files = [tmp_path / "out" / stage["stage"] / "history.jsonl" for stage in (first, second)]
+    told = [t for file in files for t in map(json.loads, file.read_text().splitlines()) if "entropy" in t]
+    assert not first["kept"]
+    assert len(told) == 2
+    assert told[0]["entropy"] != told[1]["entropy"]
+
+
 def test_a_language_model_as_allocator_is_trained_too(base: Path, tmp_path: Path) -> None:
     """It reads plans of one fixed decomposer, and learns to name who is right."""
 

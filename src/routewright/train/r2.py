@@ -52,6 +52,7 @@ from routewright.train.r2_world import DataWorld, open_world
 
 VERDICT = "verdict.json"
 HALVES: tuple[Half, Half] = ("decomposer", "allocator")
+_ROUND = 1000  # added to the seed a round, so that no round draws what the one before drew
 
 
 @dataclass
@@ -112,11 +113,11 @@ class Halves:
         """A stage of a round; what came of it, None if this half has no course."""
         folder, network = self.out / f"{number}-{half}", self.networks.get(half)
         if network is not None and network.told.grpo is not None:
-            verdict = _read(folder) or self._grpo(half, network, folder)
+            verdict = _read(folder) or self._grpo(half, network, folder, self.seed + _ROUND * (number - 1))
             network.folder = str(folder / "model")
             return verdict
         if half == "allocator" and self.router is not None and self.settings.allocator.reinforcement is not None:
-            verdict = _read(folder) or self._gradient(folder)
+            verdict = _read(folder) or self._gradient(folder, self.seed + _ROUND * (number - 1))
             self._take(folder)
             return verdict
         return None
@@ -142,7 +143,7 @@ class Halves:
             model.save_pretrained(str(temporary))
         self._written(network, folder, folder / "weights", {"rows": len(rows), "losses": losses, "kept": True})
 
-    def _grpo(self, half: Half, network: Network, folder: Path) -> Record:
+    def _grpo(self, half: Half, network: Network, folder: Path, seed: int) -> Record:
         from routewright.train import grpo_trl
 
         assert network.told.grpo is not None
@@ -156,7 +157,7 @@ class Halves:
             half,
             self.samplers(without=half),
             network.context,
-            self.seed,
+            seed,
             runner=self.runner,
         )
         course = Course(folder, self._told(half))
@@ -180,7 +181,7 @@ class Halves:
             sampler_of,
             looked,
             course.told,
-            self.seed,
+            seed,
         )
         return self._written(network, folder, folder / "best" if course.kept else None, course.close())
 
@@ -222,7 +223,7 @@ class Halves:
         wanted = c.models or [n for n in self.world.pool.models if n not in (c.decomposer, c.allocator)]
         return [name for name in wanted if name in known]
 
-    def _gradient(self, folder: Path) -> Record:
+    def _gradient(self, folder: Path, seed: int) -> Record:
         assert self.settings.allocator.reinforcement is not None
         told = self._told("allocator")
         history: list[Record] = []
@@ -234,7 +235,7 @@ class Halves:
         pool = with_networks(self.world.pool, self.samplers())
         train, held = self.questions.train, self.questions.held_out
         made = self.runner.run(
-            reinforce(self.policy, pool, train, held, self.settings.allocator.reinforcement, self.seed, step)
+            reinforce(self.policy, pool, train, held, self.settings.allocator.reinforcement, seed, step)
         )
         assert self.router is not None
         self._save(folder, self.router)
