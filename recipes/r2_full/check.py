@@ -37,33 +37,33 @@ sys.path.append(str(HERE))
 import play  # noqa: E402
 import prepare  # noqa: E402
 
-EACH = 14
+EACH, TEST = 14, 4  # questions of each benchmark, and how many of them are measured on
 
 
-def benchmarks(folder: Path) -> dict[str, Path]:
-    """Files in the forms of the six benchmarks."""
+def benchmarks(folder: Path, each: int = EACH) -> dict[str, Path]:
+    """Files in the forms of the six benchmarks, `each` questions in each."""
     made: dict[str, Any] = {
-        "p3.json": [{"sat": f"def sat(x: int):\n    return x == {i}"} for i in range(EACH)],
+        "p3.json": [{"sat": f"def sat(x: int):\n    return x == {i}"} for i in range(each)],
         "math.jsonl": [
-            {"problem": f"What is {i} plus 1?", "solution": f"It is $\\boxed{{{i + 1}}}$."} for i in range(EACH)
+            {"problem": f"What is {i} plus 1?", "solution": f"It is $\\boxed{{{i + 1}}}$."} for i in range(each)
         ],
-        "champ.jsonl": [{"problem_text": f"Find {i} times 2.", "problem_answer": f"${2 * i}$"} for i in range(EACH)],
+        "champ.jsonl": [{"problem_text": f"Find {i} times 2.", "problem_answer": f"${2 * i}$"} for i in range(each)],
         "csqa.jsonl": [
             {
                 "question": {"stem": f"Which is {i}?", "choices": [{"label": x, "text": x + str(i)} for x in "ABCDE"]},
                 "answerKey": "ABCDE"[i % 5],
             }
-            for i in range(EACH)
+            for i in range(each)
         ],
         "musique.jsonl": [
             {"question": f"Who is number {i}?", "answer": f"Person {i}", "answer_aliases": [f"P{i}"]}
-            for i in range(EACH)
+            for i in range(each)
         ],
     }
     for name, items in made.items():
         text = json.dumps(items) if name.endswith("json") else "".join(json.dumps(item) + "\n" for item in items)
         (folder / name).write_text(text, encoding="utf-8")
-    scans = "".join(f"IN: jump {i} times OUT: {' '.join(['I_JUMP'] * (i + 1))}\n" for i in range(EACH))
+    scans = "".join(f"IN: jump {i} times OUT: {' '.join(['I_JUMP'] * (i + 1))}\n" for i in range(each))
     (folder / "scan.txt").write_text(scans, encoding="utf-8")
     return {path.stem: path for path in sorted(folder.iterdir())}
 
@@ -147,10 +147,10 @@ def small(values: dict[str, Any], base: str) -> dict[str, Any]:
     return values
 
 
-def main(out: Path) -> None:
+def main(out: Path, each: int = EACH, test: int = TEST) -> None:
     out = out.resolve()
     (out / "files").mkdir(parents=True, exist_ok=True)
-    prepare.main(out, benchmarks(out / "files"), 4, 10)
+    prepare.main(out, benchmarks(out / "files", each), test, each - test)
     rows = [json.loads(line) for part in ("learn", "reinforce", "test") for line in (out / f"{part}.jsonl").open()]
     handler = type("Knowing", (Service,), {"answers": answers_of(rows)})
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
@@ -205,4 +205,7 @@ def run(out: Path) -> None:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
     parser.add_argument("out", type=Path)
-    main(parser.parse_args().out)
+    parser.add_argument("--each", type=int, default=EACH, help="questions of each benchmark")
+    parser.add_argument("--test", type=int, default=TEST, help="how many of them are measured on")
+    given = parser.parse_args()
+    main(given.out, given.each, given.test)

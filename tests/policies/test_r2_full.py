@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from routewright.tasks import METRICS, build_metric
 from routewright.train.r2_course_settings import R2Settings
 from routewright.train.r2_settings import R2Data
 from routewright.types import Query
+from tests.extras import needs
 from tests.pools.doubles import Scripted, scripted_pool
 
 RECIPE = Path(__file__).parents[2] / "recipes" / "r2_full"
@@ -118,3 +120,27 @@ def test_step_by_step_is_one_call_that_is_told_so(recipe: Any) -> None:
     episode = asyncio.run(run(recipe[1].StepByStep("m0"), scripted_pool(model), Query("2 + 2?"), 0.01))
     assert episode.answer == "It is 4."
     assert "step by step" in str(model.asked[0].messages[-1]["content"])
+
+
+def test_the_whole_recipe_runs_on_tiny_files_and_a_service_of_its_own(tmp_path: Path) -> None:
+    """`check.py`, in a process of its own: files of six benchmarks, data, training of both halves, everybody measured."""
+    for package in ("trl", "peft", "datasets"):
+        needs(package, "rl")
+    needs("tokenizers", "lab")
+    command = [sys.executable, str(RECIPE / "check.py"), str(tmp_path), "--each", "5", "--test", "1"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=280)
+    assert done.returncode == 0, done.stderr[-2000:]
+    found = json.loads((tmp_path / "played.json").read_text(encoding="utf-8"))
+    tasks = ["champ", "csqa", "math", "musique", "p3", "scan"]
+    assert len(found) == 10
+    for rows in found.values():
+        assert sorted(r["task"] for r in rows) == tasks
+        assert all(r["usd"] > 0 and r["calls"] for r in rows)
+    right = {name: sum(r["quality"] for r in rows) for name, rows in found.items()}
+    assert (
+        right["large alone"] == right["CoT (large)"] == right["ToT, N = 2 (large)"] == 6
+    )  # the service knows every answer
+    calls = {name: {r["calls"] for r in rows} for name, rows in found.items()}
+    assert calls["large alone"] == calls["CoT (large)"] == {1}
+    assert calls["ToT, N = 2 (large)"] == {13}  # three depths of two thoughts and two verdicts, and the answer
+    assert (tmp_path / "out" / "course" / "1-decomposer").is_dir()
