@@ -43,7 +43,7 @@ from routewright.types import Floats
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "onboard"))
 
-from measure import DIMENSIONS, PROBES, World, prices, probes_of, rivals  # noqa: E402
+from measure import DIMENSIONS, PROBES, World, prices, probes_of, rivals
 
 PROFILES = (
     RouteProfile(form="flat", representation="index", depth=0),
