@@ -3,7 +3,7 @@
     python recipes/route_profile/newcomer.py ../shared/data/mmlu_redux.parquet --out out/route_profile_new
 
 A seed deals the queries into two halves and draws probes and pools as `recipes/onboard/measure.py` does, whose forecasts by
-abilities stand beside. On the first half profiles (`--designs` of the module), the routers `mlp` and `graph`, and `graphrouter`
+abilities stand beside. On the first half profiles (`PROFILES`), the routers `mlp` and `graph`, and `graphrouter`
 are trained without the new model. Its profile is then one more node (`profiles/joining.py`), from its family and N random probes,
 and nothing is trained again. "Shifted" moves every forecast by what the probes are off, as the plain rival does: a router's level
 is learnt from models that are not the new one.
@@ -31,7 +31,7 @@ from routewright.encoders import build_encoder
 from routewright.outcomes import Outcomes, folds, load
 from routewright.outcomes.table import beside
 from routewright.profiles.abilities import fit_abilities, prior
-from routewright.profiles.design import choose_probes
+from routewright.profiles.design import Design, choose_probes
 from routewright.profiles.joining import Joining
 from routewright.profiles.vectors import Graph, RouteProfile
 from routewright.scorers import build_scorer
@@ -51,6 +51,7 @@ PROFILES = (
     RouteProfile(depth=2, learning="masked"),
 )
 ROUTERS: tuple[Kind, ...] = ("mlp", "graph")
+DESIGNS: tuple[Design, ...] = ("random", "adaptive")  # of abilities' probes
 WIDTH, POOL = 16, 3
 Told = tuple[str, int, Floats, Floats | None]  # way, probes, [later] forecast, [later, others] of the same router
 
@@ -98,7 +99,7 @@ def one_seed(whole: Outcomes, cards: dict[str, tuple[float, float]], seed: int, 
     parts = decompose(x)
     true = ridge(parts, table.quality, each=True)(y)  # [later, M]
     whole_of = {c.name: Trained(c, table, z, seed) for c in PROFILES}
-    full = {(c, r): t.known(r, z_later) for c, t in whole_of.items() for r in ROUTERS}
+    full: dict[tuple[str, str], Floats] = {(c, r): t.known(r, z_later) for c, t in whole_of.items() for r in ROUTERS}
     full["graphrouter", ""] = _graphrouter(table, coded, seed).forecast(later.queries, later_coded).quality
     usual = table.cost_usd.mean(axis=0)
     tokens = [float(np.nanmean(t)) if np.isfinite(t).any() else 0.0 for t in (table.tokens_in, table.tokens_out)]
@@ -116,8 +117,8 @@ def one_seed(whole: Outcomes, cards: dict[str, tuple[float, float]], seed: int, 
         order = choose_probes(at, prior(at), ~judged, max(PROBES), "random", np.random.default_rng(seed))
         told: list[Told] = []
         columns: list[tuple[str, int, Floats]] = []
-        for design in ("random", "adaptive"):
-            for n, new in probes_of(known, at, ~judged, truth, cost, card, design, seed).items():  # type: ignore[arg-type]
+        for design in DESIGNS:
+            for n, new in probes_of(known, at, ~judged, truth, cost, card, design, seed).items():
                 columns.append((f"abilities, {design}", n, new.quality))
         columns += [(way, n, quality) for way, n, quality, _, _ in rivals(known, truth, order)]
         columns.append(("ridge, whole column", -1, truth))
