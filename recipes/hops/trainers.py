@@ -91,6 +91,7 @@ def main() -> None:
     parser.add_argument("--models", default="")
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--minutes", type=float, default=1e9)
+    parser.add_argument("--training", type=json.loads, default={}, help="settings of ppo in all methods, as JSON")
     parser.add_argument("--beside", default="", help="a method that differences are told from too")
     given = parser.parse_args()
     names = [m.strip() for m in given.methods.replace("tree, ", "tree; ").replace("ppo, ", "ppo; ").split(",")]
@@ -111,6 +112,8 @@ def main() -> None:
                     if time.monotonic() > end:
                         break
                     kind, options = METHODS[name]
+                    if given.training and options.get("trainer") == "ppo":
+                        options = {**options, "training": given.training}
                     policy = (
                         build_policy(kind, options, seed)
                         if isinstance(kind, str)
@@ -159,6 +162,7 @@ def report(
             "device": f"{os.cpu_count()} CPU cores, {platform.machine()}, Python {platform.python_version()}",
         },
         "folds": FOLDS,
+        "training": given.training,
         "grid": GRID.tolist(),
         "tables": {},
     }
