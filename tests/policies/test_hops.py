@@ -145,7 +145,7 @@ def test_before_any_reply_a_belief_holds_a_profiles_score_and_cost() -> None:
     outcomes = drawn(600, seed=5)
     classes = fit_classes(outcomes, (4, 8, 16), 4.0)
     belief = believe(classes, Batch(world_of(outcomes), np.arange(3), 0.01).observation(), np.arange(4))
-    told = {p.model: p for p in profiles(outcomes, np.random.default_rng(0).random((600, 8)))}
+    told = {p.model: p for p in profiles(outcomes, np.random.default_rng(0).random((600, 8), dtype=np.float32))}
     for m, name in enumerate(outcomes.models):
         assert belief.right[:, m] == pytest.approx(told[name].score, abs=0.01)
         assert belief.cost_usd[:, m] == pytest.approx(told[name].cost_usd, rel=0.02)
