@@ -1,6 +1,6 @@
 """A tiny trained matcher beside the embedding ones: a bi-encoder over hashed n-grams, learnt on phrasings of 22 routes.
 
-    python recipes/preference/trained.py --out out/preference_trained.json [--seeds 5] [--ways trained,hashed,hashing,minilm]
+    python recipes/preference/trained.py --out out/preference_trained.json [--seeds 5] [--ways trained,hashed,hashing]
 
     x(t) = counts of word stems, pairs of them, and of 3 to 5 letters within them, hashed to 4,096, logarithm, length one
     u(t) = x(t) W / |x(t) W|                       W [4096, 128], at the start a random projection
