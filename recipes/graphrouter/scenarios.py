@@ -5,16 +5,16 @@
 Reward of a choice: a P - b C, quality and cost scaled to [0, 1] over the training part, (a, b) of `SCENARIOS`; that is the
 paper's measure. Everything is chosen and fitted on four folds and judged on the fifth, over `--seeds` seeds. Candidates:
 GraphRouter with its own objective, ours (`regress`), the single model of the highest mean reward, the dearest and the
-cheapest model, knn, kmeans and ridge (those forecast quality, take each model's forecast cost, and choose by the same reward), and the
+cheapest model, knn, kmeans, ridge and `routewright`, the default (those forecast quality, take each model's forecast cost, and choose by the same reward), and the
 oracle. Intervals are paired, over queries and seeds. CPU seconds of one fit and the process's peak memory are measured on
-one thread. Tables are cut as `recipes/route_profile` cuts them.
+one thread. Tables are cut, and seeds kept, as `recipes/route_profile` does (`cut.py`): interrupted, the same command goes on.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 import resource
+import sys
 import time
 from pathlib import Path
 
@@ -22,22 +22,28 @@ import numpy as np
 
 from routewright.encoders import build_encoder
 from routewright.evaluate.intervals import Draws, interval
-from routewright.outcomes import load
-from routewright.outcomes.arrays import Outcomes, sampled
+from routewright.outcomes.arrays import Outcomes
 from routewright.outcomes.split import folds
 from routewright.outcomes.table import beside
 from routewright.scorers import build_scorer
 from routewright.scorers.graphrouter import SCENARIOS
-from routewright.types import Floats, Forecast
+from routewright.types import Forecast, Vectors
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "route_profile"))
+
+from cut import Kept, arguments, cut, seeds
 
 FOLDS, DRAWS = 5, 1000
-BASELINES = ("knn", "kmeans", "ridge")
+BASELINES = ("knn", "kmeans", "ridge", "routewright")
+SPENT = "CPU seconds"
 
 
-def one_seed(table: Outcomes, seed: int, spent: dict[str, list[float]]) -> dict[str, dict[str, Floats]]:
-    """Scenario -> label -> [Q] reward of what was chosen for each query when nothing fitted had seen it."""
+def one_seed(table: Outcomes, seed: int) -> Kept:
+    """`scenario: label` -> [Q] reward of what was chosen for each query when nothing fitted had seen it; `CPU seconds: label`
+    -> those of each fit; `peak_mib`."""
     fold = folds(table.groups, table.strata, FOLDS, seed)
-    out: dict[str, dict[str, Floats]] = {s: {} for s in SCENARIOS}
+    out: Kept = {}
+    spent: dict[str, list[float]] = {}
     for k in range(FOLDS):
         rows, wanted = np.flatnonzero(fold != k), np.flatnonzero(fold == k)
         train, test = table.take(rows), table.take(wanted)
@@ -49,7 +55,13 @@ def one_seed(table: Outcomes, seed: int, spent: dict[str, list[float]]) -> dict[
         cost = test.cost_usd / top
 
         def fitted(
-            kind: str, name: str, train: Outcomes = train, test: Outcomes = test, x: Floats = x, y: Floats = y, **o: str
+            kind: str,
+            name: str,
+            train: Outcomes = train,
+            test: Outcomes = test,
+            x: Vectors = x,
+            y: Vectors = y,
+            **o: str,
         ) -> Forecast:
             scorer = build_scorer(kind, o, seed)
             began = time.process_time()
@@ -73,63 +85,60 @@ def one_seed(table: Outcomes, seed: int, spent: dict[str, list[float]]) -> dict[
                 "oracle": reward.argmax(axis=1),
             }
             for label, pick in picks.items():
-                column = out[scenario].setdefault(label, np.zeros(len(table)))
+                column = out.setdefault(f"{scenario}: {label}", np.zeros(len(table)))
                 column[wanted] = reward[np.arange(len(test)), pick]
-    return out
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return {**out, **{f"{SPENT}: {label}": np.array(v) for label, v in spent.items()}, "peak_mib": np.array(peak)}
+
+
+def told(table: Outcomes, runs: list[Kept], scenario: str) -> dict[str, object]:
+    """Every label's reward with its interval, and paired differences to the best single model and to the paper's objective."""
+    draws = Draws.make(table.groups, len(runs), DRAWS, (37, 1))
+    mean, many = {}, {}
+    for name in runs[0]:
+        if name.startswith(f"{scenario}: "):
+            label = name.removeprefix(f"{scenario}: ")
+            stacked = np.stack([r[name] for r in runs])
+            mean[label] = float(stacked.mean())
+            many[label] = draws.over_seeds(draws.means(stacked).T)
+
+    def against(label: str, other: str) -> dict[str, float]:
+        return interval(mean[label] - mean[other], many[label] - many[other])
+
+    return {
+        label: {
+            "reward": interval(mean[label], many[label]),
+            "against_best_single": against(label, "best single"),
+            "against_winner": against(label, "graphrouter, winner"),
+            "against_routewright": against(label, "routewright"),
+        }
+        for label in mean
+    }
 
 
 def main() -> None:
     """Measure the tables given, one JSON each."""
-    parser = argparse.ArgumentParser(description="GraphRouter's three scenarios.")
-    parser.add_argument("tables", nargs="+", type=Path)
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--most", type=int, default=400, help="queries of a table")
-    parser.add_argument("--pool", type=int, default=16, help="models of a table, drawn once")
-    given = parser.parse_args()
-    given.out.mkdir(parents=True, exist_ok=True)
-    try:
-        import torch
-    except ImportError:
-        parser.error('graphrouter is trained with torch: pip install "routewright[train]"')
-    torch.set_num_threads(1)
+    given = arguments("GraphRouter's three scenarios.")
     for path in given.tables:
-        whole = load(path)
-        table = sampled(whole, given.most, given.pool)
-        spent: dict[str, list[float]] = {}
-        runs = []
-        for seed in range(given.seeds):
-            runs.append(one_seed(table, seed, spent))
-            print(table.name, "seed", seed, f"{time.process_time():.0f} CPU s", flush=True)
-        draws = Draws.make(table.groups, given.seeds, DRAWS, (37, 1))
-        scenarios = {}
-        for scenario in SCENARIOS:
-            mean, many = {}, {}
-            for label in runs[0][scenario]:
-                stacked = np.stack([r[scenario][label] for r in runs])
-                mean[label] = float(stacked.mean())
-                many[label] = draws.over_seeds(draws.means(stacked).T)
-            scenarios[scenario] = {
-                label: {
-                    "reward": interval(mean[label], many[label]),
-                    "against_best_single": interval(
-                        mean[label] - mean["best single"], many[label] - many["best single"]
-                    ),
-                    "against_winner": interval(
-                        mean[label] - mean["graphrouter, winner"], many[label] - many["graphrouter, winner"]
-                    ),
-                }
-                for label in mean
-            }
+        table, whole = cut(path, given)
+
+        def run(seed: int, table: Outcomes = table) -> Kept:
+            return one_seed(table, seed)
+
+        runs = seeds(table, given, run)
         found = {
             "table": table.name,
             "queries": len(table),
-            "cut_from": len(whole),
+            "cut_from": whole,
             "models": len(table.models),
-            "seeds": given.seeds,
-            "scenarios": scenarios,
-            "fit_cpu_s": {label: float(np.median(v)) for label, v in spent.items()},
-            "peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+            "seeds": len(runs),
+            "scenarios": {scenario: told(table, runs, scenario) for scenario in SCENARIOS},
+            "fit_cpu_s": {
+                name.removeprefix(f"{SPENT}: "): float(np.median(np.concatenate([r[name] for r in runs])))
+                for name in runs[0]
+                if name.startswith(SPENT)
+            },
+            "peak_mib": max(float(r["peak_mib"]) for r in runs),
         }
         with beside(given.out / f"{path.stem}.json") as part:
             part.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")

@@ -26,6 +26,7 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).parent))
 
 from told_less import Deaf, OneTradeOff
+from told_more import ByIndex, ByProfile
 
 from routewright.episodes.batched import Batch, play
 from routewright.episodes.recorded import world_of
@@ -48,6 +49,8 @@ METHODS: dict[str, tuple[str | type[ArrayPolicy], dict[str, Any]]] = {
     "ppo, no forecasts": ("hops", {**COLD, "without": "forecasts"}),
     "ppo, no trade-off": ("hops", {**COLD, "without": "trade_off"}),
     "ppo, lengths": ("hops", {**COLD, "lengths": True}),
+    "ppo, profiles": (ByProfile, COLD),
+    "ppo, indices": (ByIndex, COLD),
     "es": ("hops", {"trainer": "es"}),
     "hierrouter": ("hops", {**COLD, "exactly": True, "deepest": 3}),
     "cascade by verifier": ("cascade", {"rule": "verifier"}),
@@ -88,6 +91,8 @@ def main() -> None:
     parser.add_argument("--models", default="")
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--minutes", type=float, default=1e9)
+    parser.add_argument("--training", type=json.loads, default={}, help="settings of ppo in all methods, as JSON")
+    parser.add_argument("--beside", default="", help="a method that differences are told from too")
     given = parser.parse_args()
     names = [m.strip() for m in given.methods.replace("tree, ", "tree; ").replace("ppo, ", "ppo; ").split(",")]
     names = ["cascade", *(n.replace(";", ",") for n in names if n != "cascade")]
@@ -107,7 +112,13 @@ def main() -> None:
                     if time.monotonic() > end:
                         break
                     kind, options = METHODS[name]
-                    policy = build_policy(kind, options, seed) if isinstance(kind, str) else kind(kind.Config(), seed)
+                    if given.training and options.get("trainer") == "ppo":
+                        options = {**options, "training": given.training}
+                    policy = (
+                        build_policy(kind, options, seed)
+                        if isinstance(kind, str)
+                        else kind(kind.Config(**options), seed)
+                    )
                     assert isinstance(policy, ArrayPolicy)
                     train = outcomes.take(np.flatnonzero(fold != k))
                     begun = time.process_time()
@@ -128,6 +139,14 @@ def main() -> None:
         )
 
 
+def between(mine: np.ndarray, base: np.ndarray) -> dict[str, float]:
+    """Difference of the return, mean over trade-offs and deals, 95% over queries."""
+    own = (mine - base)[..., 0].mean(axis=0)
+    drawn = np.random.default_rng(20_26).integers(len(own), size=(2000, len(own)))
+    low, high = np.quantile(own[drawn].mean(axis=1), [0.025, 0.975])
+    return {"mean": float(own.mean()), "low": float(low), "high": float(high)}
+
+
 def report(
     tables: dict[str, Outcomes],
     names: list[str],
@@ -143,6 +162,7 @@ def report(
             "device": f"{os.cpu_count()} CPU cores, {platform.machine()}, Python {platform.python_version()}",
         },
         "folds": FOLDS,
+        "training": given.training,
         "grid": GRID.tolist(),
         "tables": {},
     }
@@ -154,14 +174,10 @@ def report(
                 continue
             mine = np.mean([arrays[table, name, s] for s in deals], axis=0)
             base = np.mean([arrays[table, "cascade", s] for s in deals], axis=0)
-            own = (mine - base)[..., 0].mean(axis=0)  # [Q], mean over trade-offs and deals
-            rng = np.random.default_rng(20_26)
-            drawn = rng.integers(len(own), size=(2000, len(own)))
-            low, high = np.quantile(own[drawn].mean(axis=1), [0.025, 0.975])
             rows[name] = {
                 "deals": deals,
                 "return": float(mine[..., 0].mean()),
-                "difference": {"mean": float(own.mean()), "low": float(low), "high": float(high)},
+                "difference": between(mine, base),
                 "by_deal": [
                     float((arrays[table, name, s] - arrays[table, "cascade", s])[..., 0].mean()) for s in deals
                 ],
@@ -171,6 +187,8 @@ def report(
                 "decision_ms": decisions[table, name],
                 "fit_s": float(np.mean(seconds[table, name])),
             }
+            if all((table, given.beside, s) in arrays for s in deals):
+                rows[name]["beside"] = between(mine, np.mean([arrays[table, given.beside, s] for s in deals], axis=0))
         out["tables"][table] = {"queries": len(outcomes), "models": len(outcomes.models), "methods": rows}
     return out
 

@@ -6,35 +6,39 @@ Per seed the queries are dealt into five folds. Encoder, profiles and routers ar
 fifth goes to the model of the highest forecast, as in the paper (quality alone, whatever it costs). What it scored there is
 kept per query; intervals are over queries and seeds (`Draws` of the evaluation), all differences paired. Beside them: the
 best constant (chosen on the four folds), the mean of the task label (`task_mean`, which live traffic lacks) and `knn`. Tables of
-more than `--most` queries or `--pool` models are cut to as many, drawn once and blindly. One table and file at a time; JSON beside and renamed.
+more than `--most` queries or `--pool` models are cut to as many, drawn once and blindly. One JSON a table. Interrupted, the same
+command goes on after the last seed it finished. `--designs` and `--routers` choose some of them; the findings need all.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
-import time
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from routewright.encoders import build_encoder
 from routewright.evaluate.intervals import Draws, interval
-from routewright.outcomes import load
-from routewright.outcomes.arrays import Outcomes, sampled
+from routewright.outcomes.arrays import Outcomes
 from routewright.outcomes.split import folds
 from routewright.outcomes.table import beside
-from routewright.profiles.vectors import Graph, designs
+from routewright.profiles.vectors import Graph, RouteProfile, designs
 from routewright.scorers import build_scorer
 from routewright.scorers.pairs import Kind, fit, forecast
 from routewright.scorers.profiled import sides
-from routewright.types import Floats
+from routewright.types import Floats, Ints
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from cut import Kept, arguments, cut, seeds
 
 ROUTERS: tuple[Kind, ...] = ("sim", "mlp", "graph")
 WIDTH, FOLDS, DRAWS = 16, 5, 1000
 
 
-def one_seed(table: Outcomes, seed: int) -> dict[str, Floats]:
+def one_seed(table: Outcomes, seed: int, chosen: Sequence[RouteProfile], routers: Sequence[Kind]) -> dict[str, Floats]:
     """Label -> [Q] score of the model chosen for each query when nothing fitted had seen it."""
     fold = folds(table.groups, table.strata, FOLDS, seed)
     out: dict[str, Floats] = {}
@@ -46,7 +50,7 @@ def one_seed(table: Outcomes, seed: int) -> dict[str, Floats]:
         encoder.fit(texts)
         x, y = encoder.encode(texts), encoder.encode([q.text for q in test.queries])
 
-        def keep(label: str, pick: Floats, test: Outcomes = test, wanted: Floats = wanted) -> None:
+        def keep(label: str, pick: Floats, test: Outcomes = test, wanted: Ints = wanted) -> None:
             column = out.setdefault(label, np.zeros(len(table)))
             column[wanted] = test.quality[np.arange(len(test)), pick]
 
@@ -56,22 +60,18 @@ def one_seed(table: Outcomes, seed: int) -> dict[str, Floats]:
             scorer.fit(train, x)
             keep(kind, scorer.forecast(test.queries, y).quality.argmax(axis=1))
         graph = Graph(train)
-        for design in designs():
+        for design in chosen:
             space, z, profiles = sides(design, train, graph, x.astype(np.float64), WIDTH, seed)
             there = space.queries(test.queries, y.astype(np.float64))
-            for router in ROUTERS:
+            for router in routers:
                 fitted = fit(router, z, profiles, train.quality, seed)
                 keep(f"{design.name}: {router}", forecast(router, fitted, there, profiles).argmax(axis=1))
     return out
 
 
-def measured(table: Outcomes, seeds: int) -> dict[str, object]:
-    """Mean and interval of every label, and its paired difference to the best constant and to knn."""
-    runs = []
-    for seed in range(seeds):
-        runs.append(one_seed(table, seed))
-        print(table.name, "seed", seed, f"{time.process_time():.0f} CPU s", flush=True)
-    draws = Draws.make(table.groups, seeds, DRAWS, (37, 0))
+def measured(table: Outcomes, runs: list[Kept]) -> dict[str, object]:
+    """Mean and interval of every label, and its paired difference to the best constant and to knn; a run a seed."""
+    draws = Draws.make(table.groups, len(runs), DRAWS, (37, 0))
     mean, drawn = {}, {}
     for label in runs[0]:
         stacked = np.stack([r[label] for r in runs])
@@ -82,7 +82,22 @@ def measured(table: Outcomes, seeds: int) -> dict[str, object]:
         return interval(mean[a] - mean[b], drawn[a] - drawn[b])
 
     labels = list(mean)
-    routers = {r: [label for label in labels if label.endswith(f": {r}")] for r in ROUTERS}
+    return {
+        "table": table.name,
+        "queries": len(table),
+        "models": len(table.models),
+        "score_kind": table.score_kind,
+        "seeds": len(runs),
+        "scores": {label: interval(mean[label], drawn[label]) for label in labels},
+        "against_constant": {label: difference(label, "best constant") for label in labels},
+        "against_knn": {label: difference(label, "knn") for label in labels},
+        "findings": findings(mean, drawn) if len(labels) > len(designs()) * len(ROUTERS) else {},
+    }
+
+
+def findings(mean: dict[str, float], drawn: dict[str, Floats]) -> dict[str, dict[str, float]]:
+    """Differences between groups of designs, over all routers."""
+    routers = {r: [label for label in mean if label.endswith(f": {r}")] for r in ROUTERS}
 
     def group(has: str, lacks: str = "\0") -> tuple[float, Floats]:
         mine = [x for r in ROUTERS for x in routers[r] if has in x and lacks not in x]
@@ -101,46 +116,29 @@ def measured(table: Outcomes, seeds: int) -> dict[str, object]:
         return float(np.mean([p[0] for p in parts])), np.mean([p[1] for p in parts], axis=0)
 
     return {
-        "table": table.name,
-        "queries": len(table),
-        "models": len(table.models),
-        "score_kind": table.score_kind,
-        "seeds": seeds,
-        "scores": {label: interval(mean[label], drawn[label]) for label in labels},
-        "against_constant": {label: difference(label, "best constant") for label in labels},
-        "against_knn": {label: difference(label, "knn") for label in labels},
-        "findings": {
-            "structured - flat": between(structured, flat),
-            "queries (1 hop) - domains (3, 4 hops)": between(average(near), average(far)),
-            "trained - free embedding": between(trained, free),
-        },
+        "structured - flat": between(structured, flat),
+        "queries (1 hop) - domains (3, 4 hops)": between(average(near), average(far)),
+        "trained - free embedding": between(trained, free),
     }
 
 
 def main() -> None:
     """Measure the tables given, one JSON each."""
-    parser = argparse.ArgumentParser(description="Every profile design, read by three routers.")
-    parser.add_argument("tables", nargs="+", type=Path)
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--most", type=int, default=400, help="queries of a table")
-    parser.add_argument("--pool", type=int, default=16, help="models of a table, drawn once")
-    given = parser.parse_args()
-    given.out.mkdir(parents=True, exist_ok=True)
-    try:
-        import torch
-    except ImportError:
-        parser.error('the trained designs need torch: pip install "routewright[train]"')
-    torch.set_num_threads(1)
+    given = arguments("Every profile design, read by three routers.", designs="by name", routers="sim, mlp, graph")
+    chosen = [d for d in designs() if not given.designs or d.name in given.designs]
+    routers = [r for r in ROUTERS if not given.routers or r in given.routers]
     for path in given.tables:
-        whole = load(path)
-        table = sampled(whole, given.most, given.pool)
-        began = time.process_time()
-        found = measured(table, given.seeds)
-        found |= {"cut_from": len(whole), "cpu_s": time.process_time() - began}
+        table, whole = cut(path, given)
+
+        def run(seed: int, table: Outcomes = table) -> Kept:
+            return one_seed(table, seed, chosen, routers)
+
+        runs = seeds(table, given, run)
+        spent = sum(float(r.pop("cpu_s")) for r in runs)
+        found = measured(table, runs) | {"cut_from": whole, "cpu_s": spent}
         with beside(given.out / f"{path.stem}.json") as part:
             part.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
-        print(path.stem, len(table), f"{found['cpu_s']:.0f} CPU s", flush=True)
+        print(path.stem, len(table), f"{spent:.0f} CPU s", flush=True)
 
 
 if __name__ == "__main__":

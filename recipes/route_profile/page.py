@@ -27,7 +27,7 @@ def page(tables: list[dict[str, Any]]) -> str:
     lines += [f"| {label} | {' | '.join(_cell(t, label) for t in tables)} |" for label in plain]
     designs = list(dict.fromkeys(label.rpartition(": ")[0] for label in tables[0]["scores"] if ": " in label))
     for design in designs:
-        for router in ROUTERS:
+        for router in [r for r in ROUTERS if f"{design}: {r}" in tables[0]["scores"]]:
             label = f"{design}: {router}"
             lines.append(f"| {label} | {' | '.join(_cell(t, label) for t in tables)} |")
     return "\n".join(lines)

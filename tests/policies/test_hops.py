@@ -20,6 +20,7 @@ from routewright.policies.hops_belief import believe
 from routewright.policies.hops_classes import MISTAKE, NONE, OWN, TRUTH, Classes, fit_classes, parts_of
 from routewright.policies.hops_patterns import joins, number_of, patterns, sequences
 from routewright.policies.hops_tree import grow, plan, situations
+from routewright.profiles.profile import profiles
 from routewright.types import Query
 
 CLASSES = Classes(
@@ -137,6 +138,17 @@ def test_a_belief_says_what_the_plans_situations_say() -> None:
             assert belief.vote[b] == pytest.approx(known[d].vote[s, p] / mass, abs=1e-3)
             assert belief.cost_usd[b] == pytest.approx(known[d].cost_usd[s, p] / mass, rel=1e-3)
         assert (belief.gain[~obs.called] > -1e-9).all()  # one more reply never makes the likeliest answer less likely
+
+
+def test_before_any_reply_a_belief_holds_a_profiles_score_and_cost() -> None:
+    """What a profile says of a model without reading the query, the head has already."""
+    outcomes = drawn(600, seed=5)
+    classes = fit_classes(outcomes, (4, 8, 16), 4.0)
+    belief = believe(classes, Batch(world_of(outcomes), np.arange(3), 0.01).observation(), np.arange(4))
+    told = {p.model: p for p in profiles(outcomes, np.random.default_rng(0).random((600, 8), dtype=np.float32))}
+    for m, name in enumerate(outcomes.models):
+        assert belief.right[:, m] == pytest.approx(told[name].score, abs=0.01)
+        assert belief.cost_usd[:, m] == pytest.approx(told[name].cost_usd, rel=0.02)
 
 
 def test_who_is_asked_depends_on_what_was_said() -> None:

@@ -6,12 +6,13 @@
 At every step 3 of 10 edges weigh nothing and 2 of 10 queries start from zeros. s is the deviation of the edges. Adam, one
 thread, no labels: the routers' target is not seen but through the edges of the training part.
 
-Called by `vectors.py`. Needs torch (extra `train`). Reference: RouteProfile, arXiv:2605.00180, trainable profiles.
+Called by `vectors.py` and `joining.py`. Needs torch (extra `train`). Reference: RouteProfile, arXiv:2605.00180, trainable profiles.
 Differs: one linear map a kind of edge where the paper's HANConv has attention.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -26,8 +27,35 @@ _STEPS, _RATE = 40, 0.03
 _HIDE_EDGES, _HIDE_QUERIES = 0.3, 0.2
 
 
+Maps = dict[tuple[int, str, str], Floats]  # (hop, to, from) -> [K, K]; `own` is the node itself
+
+
 def trained(graph: Graph, z: Floats, depth: int, seed: int) -> Floats:
-    """[M, K] profiles after training.
+    """[M, K] profiles after training; arguments as `train`."""
+    from routewright.profiles.vectors import unit
+
+    return unit(hops(graph, graph.start(z, seed), train(graph, z, depth, seed), depth)[-1]["model"])
+
+
+def hops(graph: Graph, start: Mapping[str, Floats], maps: Maps, depth: int) -> list[dict[str, Floats]]:
+    """Every node's vector after 0 to `depth` hops, nothing hidden."""
+    out = [dict(start)]
+    for hop in range(depth):
+        now = out[-1]
+        out.append(
+            {
+                kind: np.tanh(
+                    own @ maps[hop, kind, "own"]
+                    + sum(w @ (now[to] @ maps[hop, kind, to]) for to, w in graph.weights[kind].items())
+                )
+                for kind, own in now.items()
+            }
+        )
+    return out
+
+
+def train(graph: Graph, z: Floats, depth: int, seed: int) -> Maps:
+    """The maps of every hop.
 
     Args:
         graph: Of the training part of a table.
@@ -39,7 +67,6 @@ def trained(graph: Graph, z: Floats, depth: int, seed: int) -> Floats:
         import torch
     except ImportError:
         raise MissingExtra("Training profiles", "torch", "train") from None
-    from routewright.profiles.vectors import unit
 
     dice = torch.Generator().manual_seed(seed)
     k = z.shape[1]
@@ -59,14 +86,14 @@ def trained(graph: Graph, z: Floats, depth: int, seed: int) -> Floats:
         for to in ("own", *weights[kind])
     }
 
-    def run(first: dict[str, torch.Tensor], seen: torch.Tensor | None) -> dict[str, torch.Tensor]:
+    def run(first: dict[str, torch.Tensor], seen: torch.Tensor) -> dict[str, torch.Tensor]:
         now = first
         for hop in range(depth):
             after = {}
             for kind, own in now.items():
                 total = own @ maps[hop, kind, "own"]
                 for to, w in weights[kind].items():
-                    if seen is not None and {kind, to} == {"model", "query"}:
+                    if {kind, to} == {"model", "query"}:
                         w = w * (seen if kind == "query" else seen.T)
                     total = total + w @ (now[to] @ maps[hop, kind, to])
                 after[kind] = torch.tanh(total)
@@ -85,5 +112,4 @@ def trained(graph: Graph, z: Floats, depth: int, seed: int) -> Floats:
         steps.zero_grad()
         loss.backward()
         steps.step()
-    with torch.no_grad():
-        return unit(run(start, None)["model"].double().numpy().astype(np.float64))
+    return {name: weight.detach().double().numpy().astype(np.float64) for name, weight in maps.items()}

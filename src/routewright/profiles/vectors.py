@@ -9,7 +9,7 @@ At the start a query is its text vector, a model a random vector (its index), ev
 graph: an index, or a text that says name, family, score and price. A structured text tells what the hops reach in words.
 
 `vectors` makes profiles from the training part of an outcome table, and from nothing else. Called by the scorer `profiled`
-and by the recipe that compares the whole table of designs. Not here: trained profiles (`masked.py`), pages for people
+and by the recipe that compares the whole table of designs. Not here: trained profiles (`masked.py`), a model that joins (`joining.py`), pages for people
 (`pages.py`), routers that read profiles (`scorers/pairs.py`).
 
 Reference: RouteProfile, arXiv:2605.00180. Differs: edges carry how much better a model did than the others, which keeps
@@ -142,13 +142,19 @@ class Graph:
 
     def gathered(self, z: Floats, seed: int) -> list[Floats]:
         """Models' profiles [M, K] after 1 to 4 hops."""
-        now, out = self.start(z, seed), []
-        for _ in range(HOPS):
-            now = {
-                kind: unit(own + np.mean([w @ now[to] for to, w in self.weights[kind].items()], axis=0))
-                for kind, own in now.items()
-            }
-            out.append(now["model"])
+        return [now["model"] for now in self.hops(self.start(z, seed), HOPS)[1:]]
+
+    def hops(self, start: dict[str, Floats], depth: int) -> list[dict[str, Floats]]:
+        """Every node's vector after 0 to `depth` hops."""
+        out = [start]
+        for _ in range(depth):
+            now = out[-1]
+            out.append(
+                {
+                    kind: unit(own + np.mean([w @ now[to] for to, w in self.weights[kind].items()], axis=0))
+                    for kind, own in now.items()
+                }
+            )
         return out
 
     def told(self, depth: int, texts: Sequence[str], price_usd: Floats, score: Floats) -> list[str]:
