@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -15,8 +16,10 @@ from routewright.config import Config, dump
 from routewright.errors import ConfigError
 from routewright.folders import new_folder
 from routewright.outcomes.table import beside
-from routewright.train.play import Record
+from routewright.train.learner import Sampler
+from routewright.train.play import Record, Stage
 from routewright.train.plot import curve
+from routewright.train.r1_settings import GrpoSettings
 from routewright.types import Floats
 
 Progress = Callable[[Record], None]
@@ -85,6 +88,28 @@ class Course:
     def _write(self) -> None:
         with beside(self.out / "history.jsonl") as temporary:
             temporary.write_text("".join(json.dumps(r) + "\n" for r in self.history), encoding="utf-8")
+
+
+def by_grpo(
+    course: Course, stage: Stage, start: str, settings: GrpoSettings, work: Path, context: int, seed: int
+) -> None:
+    """Reinforce the model in the folder `start` on a stage, looked at as the course says; an interrupted run goes on from `work`."""
+    from routewright.train import grpo_trl
+    from routewright.train.hf_sampler import HfSampler
+
+    model, tokenizer = grpo_trl.load(start)
+
+    def sampler_of(network: Any, temperature: float) -> Sampler:
+        return HfSampler(network, tokenizer, context, temperature)
+
+    def looked(step: int, sampler: Sampler, save: Callable[[Path], None]) -> None:
+        course.looked(step, *stage.look(sampler), save)
+
+    newest = grpo_trl.newest(work)
+    course.resume(int(newest.rpartition("-")[2]) if newest else 0)
+    if not len(course.base):
+        course.looked(0, *stage.look(sampler_of(model, 0.0)), None)
+    grpo_trl.grpo(model, tokenizer, stage, settings, work, sampler_of, looked, course.told, seed)
 
 
 def same_run(settings: Config, out: Path, seed: int) -> None:

@@ -16,14 +16,11 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from routewright.errors import ConfigError
 from routewright.folders import new_folder
-from routewright.train.course import Course, Progress, same_run
-from routewright.train.learner import Sampler
+from routewright.train.course import Course, Progress, by_grpo, same_run
 from routewright.train.models import transformers_of, write_model
 from routewright.train.play import Record
 from routewright.train.r1_play import Stage
@@ -39,9 +36,6 @@ def train_r1(settings: R1Settings, out: Path, seed: int = 0, progress: Progress 
         MissingExtra: torch, transformers, TRL or (for a lab model) gguf is not installed.
         ConfigError: A folder with a training of other settings, or a base that can not be loaded.
     """
-    from routewright.train import grpo_trl
-    from routewright.train.hf_sampler import HfSampler
-
     # Of several processes, each keeps its own books; checkpoints are TRL's, which shares them.
     shared, rank = out, int(os.environ.get("RANK", "0"))
     out = shared / f"rank-{rank}" if rank else shared
@@ -60,23 +54,8 @@ def train_r1(settings: R1Settings, out: Path, seed: int = 0, progress: Progress 
         if settings.grpo is None:
             _finish(settings, start, None, out)
             return {"kept": True, "warm": str(start)}
-        model, tokenizer = grpo_trl.load(str(start))
         course = Course(out, progress if out == shared else None)
-
-        def sampler_of(network: Any, temperature: float) -> Sampler:
-            return HfSampler(network, tokenizer, context, temperature)
-
-        work = shared / "grpo"
-        newest = grpo_trl.newest(work)
-        done = int(newest.rpartition("-")[2]) if newest else 0
-        course.resume(done)
-        if not len(course.base):
-            course.looked(0, *stage.look(sampler_of(model, 0.0)), None)
-
-        def looked(step: int, sampler: Sampler, save: Callable[[Path], None]) -> None:
-            course.looked(step, *stage.look(sampler), save)
-
-        grpo_trl.grpo(model, tokenizer, stage, settings.grpo, work, sampler_of, looked, course.told, seed)
+        by_grpo(course, stage, start, settings.grpo, shared / "grpo", context, seed)
         verdict = course.close()
         _finish(settings, start, out / "best" if course.kept else None, out)
         return verdict

@@ -19,26 +19,21 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-import scipy.stats
 
 from routewright.policies.r1 import R1
 from routewright.pools.pool import Pool
-from routewright.rewards.format import Format
 from routewright.rewards.per_task import per_task
 from routewright.rewards.router_r1 import CostWindow, RouterR1, root_cost
 from routewright.train.learner import Learner, Rolled, Sampler, roll
-from routewright.train.play import Batch, Record, batch_of, utility, worth_of
+from routewright.train.play import Batch, Record, batch_of, block, entropy, gained, looks, utility, worth_of
 from routewright.train.r1_settings import R1Settings
 from routewright.train.r1_world import ROUTER, World
 from routewright.types import Call, Episode, Floats
-
-LOOKS = 5  # worths of a right answer that a look plays, spread evenly over the logarithm of the range
 
 
 @dataclass
@@ -99,8 +94,7 @@ class Stage:
 
     def look(self, sampler: Sampler) -> tuple[Record, Floats]:
         """Everything held out, at several worths, with repairs and the pool's own names: the record, and [Q] utility a question."""
-        low, high = self.settings.reward.value_usd
-        values = np.geomspace(low, high, LOOKS) if high > low else np.array([low])
+        values = looks(self.settings.reward)
         policy = self.policy(self.world.able, 0, 1, renamed=False)
         asked = [(query, policy, float(value)) for query in self.world.held_out for value in values]
         rolled, _ = self._play(sampler, asked)
@@ -121,12 +115,7 @@ class Stage:
             )
             made = np.array([one(episode) for episode in episodes])
         else:
-            made = np.array(
-                [
-                    -1.0 if Format()(e) < 0 else utility(e, value, reward.reference_usd)
-                    for e, value in zip(episodes, values, strict=True)
-                ]
-            )
+            made = np.array([gained(e, v, reward.reference_usd) for e, v in zip(episodes, values, strict=True)])
         return per_task(made, [e.query.task for e in episodes]) if reward.per_task else made
 
     def _draw(self, key: str, step: int) -> tuple[R1, float]:
@@ -157,16 +146,8 @@ def described(rolled: Sequence[Rolled], keys: Sequence[str]) -> Record:
     episodes = [r.episode for r in rolled]
     first = [next(iter(_asked(e)), "") for e in episodes]
     every = [name for e in episodes for name in _asked(e)]
-    made: Record = {
-        "quality": float(np.mean([e.quality or 0.0 for e in episodes])),
-        "usd": float(np.mean([e.cost_usd for e in episodes])),
-        "calls": len(every) / len(episodes),
-        "malformed": float(np.mean([Format()(e) < 0 for e in episodes])),
-        "call_entropy": entropy(every),
-        "largest_share": max((every.count(name) / len(every) for name in set(every)), default=0.0),
-        "shares": {name: every.count(name) / len(every) for name in sorted(set(every))},
-    }
-    made["collapsed"] = made["largest_share"] > 0.95 or not every
+    made = block(episodes, every)
+    made["shares"] = {name: every.count(name) / len(every) for name in sorted(set(every))}
     if keys:
         within = [entropy([f for f, k in zip(first, keys, strict=True) if k == key]) for key in dict.fromkeys(keys)]
         made["call_information"] = entropy(first) - float(np.mean(within))
@@ -180,13 +161,3 @@ def _asked(episode: Episode) -> list[str]:
         for s in episode.steps
         if isinstance(s.action, Call) and not s.action.final and s.reply is not None
     ]
-
-
-def entropy(names: Sequence[str]) -> float:
-    """Of the shares of the names, nats.
-
-    Example:
-        >>> round(entropy(["a", "b", "a", "b"]), 3), entropy([])
-        (0.693, 0.0)
-    """
-    return float(scipy.stats.entropy(list(Counter(names).values()))) if names else 0.0

@@ -24,7 +24,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -39,7 +38,7 @@ from routewright.outcomes.table import beside
 from routewright.policies.r2 import R2
 from routewright.policies.r2_fits import Fits, fit_fits
 from routewright.router import Router, fit
-from routewright.train.course import Course, Progress, same_run
+from routewright.train.course import Course, Progress, by_grpo, same_run
 from routewright.train.learner import Sampler
 from routewright.train.models import transformers_of, write_model
 from routewright.train.play import Record
@@ -144,11 +143,8 @@ class Halves:
         self._written(network, folder, folder / "weights", {"rows": len(rows), "losses": losses, "kept": True})
 
     def _grpo(self, half: Half, network: Network, folder: Path, seed: int) -> Record:
-        from routewright.train import grpo_trl
-
         assert network.told.grpo is not None
         folder.mkdir(parents=True, exist_ok=True)
-        model, tokenizer = grpo_trl.load(network.folder)
         stage = R2Stage(
             self.settings,
             self.world,
@@ -161,28 +157,7 @@ class Halves:
             runner=self.runner,
         )
         course = Course(folder, self._told(half))
-        newest = grpo_trl.newest(folder / "grpo")
-        course.resume(int(newest.rpartition("-")[2]) if newest else 0)
-
-        def sampler_of(inner: Any, temperature: float) -> Sampler:
-            return _sampler(inner, tokenizer, network.context, temperature)
-
-        def looked(step: int, sampler: Sampler, save: Callable[[Path], None]) -> None:
-            course.looked(step, *stage.look(sampler), save)
-
-        if not len(course.base):
-            course.looked(0, *stage.look(sampler_of(model, 0.0)), None)
-        grpo_trl.grpo(
-            model,
-            tokenizer,
-            stage,
-            network.told.grpo,
-            folder / "grpo",
-            sampler_of,
-            looked,
-            course.told,
-            seed,
-        )
+        by_grpo(course, stage, network.folder, network.told.grpo, folder / "grpo", network.context, seed)
         return self._written(network, folder, folder / "best" if course.kept else None, course.close())
 
     def _written(self, network: Network, folder: Path, best: Path | None, verdict: Record) -> Record:

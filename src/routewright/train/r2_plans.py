@@ -8,7 +8,7 @@
     coherent    share of the subtasks before the last whose results are used by a later one
 
 With `direct`, a question that the base model answers right as it is has one more candidate: that no plan is needed. It is the
-shortest there is, so it is the best; its own tokens are charged by length, four characters each. Texts that are no plan are
+shortest there is, so it is the best; its own tokens are estimated. Texts that are no plan are
 counted and left out. Whether the base model's answer was right is kept beside it and scores nothing.
 
 Reference: Route-and-Reason, arXiv:2506.05901, scores decompositions by these three with weights and terms it does not state.
@@ -24,6 +24,7 @@ from typing import Any
 from routewright.outcomes.table import beside
 from routewright.policies.plan_text import Subtask
 from routewright.policies.r2_plan import Unreadable, direct_text, prompt, read
+from routewright.pools.bounds import estimate_tokens
 from routewright.pools.budget import Ledger
 from routewright.pools.caller import Request
 from routewright.train.r2_settings import R2Data, Weights
@@ -135,7 +136,7 @@ async def _direct(settings: R2Data, world: DataWorld, query: Query, asked: str) 
     said = direct_text(settings.form)
     card = world.pool.members[settings.decomposer].card
     read_, written = (
-        (len(text) / 4) * (usd or 0.0) / 1e6
+        estimate_tokens(text) * (usd or 0.0) / 1e6
         for text, usd in ((asked, card.usd_per_mtok_in), (said, card.usd_per_mtok_out))
     )
     return {

@@ -25,10 +25,8 @@ import numpy as np
 from routewright.policies.r2 import R2
 from routewright.policies.r2_state import written_by
 from routewright.pools.pool import Endpoint, Pool
-from routewright.rewards.format import Format
 from routewright.train.learner import Learner, Rolled, Sampler, roll
-from routewright.train.play import Batch, Record, batch_of, utility, worth_of
-from routewright.train.r1_play import LOOKS, entropy
+from routewright.train.play import Batch, Record, batch_of, block, gained, looks, utility, worth_of
 from routewright.train.r2_allocator import like
 from routewright.train.r2_course_settings import Half, R2Settings
 from routewright.train.r2_review import filled, reviewed
@@ -78,6 +76,11 @@ class R2Stage:
     told: Record = field(default_factory=dict)
     runner: asyncio.Runner = field(default_factory=asyncio.Runner)
 
+    def __post_init__(self) -> None:
+        self.pool = with_networks(
+            self.world.pool, self.fixed
+        )  # once: what the fixed half writes is kept for the whole stage
+
     @property
     def size(self) -> int:
         return len(self.questions.train)
@@ -94,7 +97,8 @@ class R2Stage:
         policy = like(self.policy, repairs=0, replans=0, itself="")
         queries = [self.questions.train[int(k)] for k in keys]
         rolled, learner = self._play(sampler, policy, queries, [worth[k] for k in keys])
-        rewards = self._rewards(rolled)
+        reference = self.settings.reward.reference_usd
+        rewards = np.array([gained(r.episode, r.value_usd, reference) for r in rolled])
         self.told = {}
         if (review := self.settings.review).model:
             verdicts, usd = self.runner.run(
@@ -112,8 +116,7 @@ class R2Stage:
 
     def look(self, sampler: Sampler) -> tuple[Record, Floats]:
         """Everything held out, at several worths: the record, and [Q] utility a question."""
-        low, high = self.settings.reward.value_usd
-        values = np.geomspace(low, high, LOOKS) if high > low else np.array([low])
+        values = looks(self.settings.reward)
         held = self.questions.held_out
         queries, worth = [q for q in held for _ in values], np.tile(values, len(held)).tolist()
         rolled, _ = self._play(sampler, like(self.policy, itself=""), queries, worth)
@@ -121,18 +124,11 @@ class R2Stage:
         told = {f"held_out_{k}": v for k, v in described(rolled, self.name).items()}
         return told, np.asarray(gains.reshape(-1, len(values)).mean(axis=1))
 
-    def _rewards(self, rolled: Sequence[Rolled]) -> Floats:
-        reference = self.settings.reward.reference_usd
-        return np.array(
-            [-1.0 if Format()(r.episode) < 0 else utility(r.episode, r.value_usd, reference) for r in rolled]
-        )
-
     def _play(
         self, sampler: Sampler, policy: R2, queries: Sequence[Query], values: Sequence[float]
     ) -> tuple[list[Rolled], Learner]:
         learner = Learner(sampler, self.name)
-        fixed = {name: one for name, one in self.fixed.items() if name != self.name}
-        pool = learner.into(with_networks(self.world.pool, fixed), self.world.pool.members[self.name].card)
+        pool = learner.into(self.pool, self.pool.members[self.name].card)
         return self.runner.run(roll([policy] * len(queries), pool, queries, values)), learner
 
 
@@ -145,18 +141,11 @@ def described(rolled: Sequence[Rolled], name: str) -> Record:
     sizes = [len(s.action.calls) for e in episodes for s in e.steps if isinstance(s.action, Plan)]
     calls = [c for e in episodes for c in _workers(e)]
     texts = [s.reply for e in episodes for s in e.steps if written_by(s, name) and s.reply is not None]
-    largest = max((calls.count(n) / len(calls) for n in set(calls)), default=0.0)
     return {
-        "quality": float(np.mean([e.quality or 0.0 for e in episodes])),
-        "usd": float(np.mean([e.cost_usd for e in episodes])),
-        "calls": len(calls) / len(episodes),
-        "malformed": float(np.mean([Format()(e) < 0 for e in episodes])),
+        **block(episodes, calls),
         "planned": float(np.mean([any(isinstance(s.action, Plan) for s in e.steps) for e in episodes])),
         "subtasks": float(np.mean(sizes)) if sizes else 0.0,
         "written": sum(t.usage.tokens_out for t in texts) / len(episodes),
-        "call_entropy": entropy(calls),
-        "largest_share": largest,
-        "collapsed": largest > 0.95 or not calls,
     }
 
 
