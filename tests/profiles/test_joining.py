@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 import numpy as np
 import pytest
 
@@ -24,28 +22,23 @@ def world(outcomes: Outcomes) -> tuple[Outcomes, np.ndarray]:
     return few, np.random.default_rng(0).normal(size=(80, 8))
 
 
-@pytest.mark.parametrize("learning", ["free", "masked"])
-def test_known_models_are_what_they_were(
-    world: tuple[Outcomes, np.ndarray], learning: Literal["free", "masked"]
-) -> None:
-    if learning == "masked":
+@pytest.fixture(params=["free", "masked"])
+def config(request: pytest.FixtureRequest) -> RouteProfile:
+    if request.param == "masked":
         needs("torch", "train")
+    return RouteProfile(learning=request.param)
+
+
+def test_known_models_are_what_they_were(world: tuple[Outcomes, np.ndarray], config: RouteProfile) -> None:
     table, z = world
-    config = RouteProfile(learning=learning)
     graph = Graph(table)
     joining = Joining(config, graph, z, 3)
     np.testing.assert_allclose(joining.profiles, vectors(config, graph, z, 3), atol=1e-9)
 
 
-@pytest.mark.parametrize("learning", ["free", "masked"])
-def test_probes_bring_a_newcomer_to_its_twin(
-    world: tuple[Outcomes, np.ndarray], learning: Literal["free", "masked"]
-) -> None:
+def test_probes_bring_a_newcomer_to_its_twin(world: tuple[Outcomes, np.ndarray], config: RouteProfile) -> None:
     """A new model that answers like a known one is nearer to it than without probes, and nearer than to its opposite."""
-    if learning == "masked":
-        needs("torch", "train")
     table, z = world
-    config = RouteProfile(learning=learning)
     table.quality[:, 0] = np.arange(80) % 2
     table.quality[:, 1] = 1 - table.quality[:, 0]
     joining = Joining(config, Graph(table), z, 3)

@@ -17,6 +17,7 @@ from routewright.train.r1_world import World, judge_of
 from routewright.types import ModelCard, Query
 from tests.extras import needs
 from tests.pools.doubles import Scripted, scripted_pool
+from tests.train.stopping import stopped_and_gone_on
 
 trl = needs("trl", "rl")
 needs("gguf", "lab")
@@ -106,18 +107,8 @@ def test_an_interrupted_training_goes_on(base: Path, tmp_path: Path) -> None:
     short = {"steps": 4, "questions": 2, "rollouts": 4, "rate": 1e-3, "evaluate_every": 2, "save_every": 2}
     given = settings(base, sft={"steps": 5, "rows": 4, "rate": 1e-3}, grpo=short)
 
-    class Stop(Exception):
-        pass
-
-    def stop(record: dict[str, Any]) -> None:
-        if record["update"] == 3:
-            raise Stop
-
-    with pytest.raises(Stop):
-        r1.train_r1(given, tmp_path / "out", progress=stop)
-    seen: list[int] = []
-    r1.train_r1(given, tmp_path / "out", progress=lambda record: seen.append(record["update"]))
-    assert sorted(set(seen)) == [3, 4]
+    _, seen = stopped_and_gone_on(lambda told: r1.train_r1(given, tmp_path / "out", progress=told), 3)
+    assert seen == [3, 4]
     told = [json.loads(line)["update"] for line in (tmp_path / "out" / "history.jsonl").read_text().splitlines()]
     assert sorted(set(told)) == [0, 1, 2, 3, 4]
     with pytest.raises(ConfigError, match="other settings"):

@@ -23,6 +23,7 @@ from routewright.train.r2_world import DataWorld
 from routewright.types import Query, Usage
 from tests.extras import needs
 from tests.pools.doubles import Scripted, scripted_pool
+from tests.train.stopping import stopped_and_gone_on
 
 trl = needs("trl", "rl")
 needs("gguf", "lab")
@@ -171,19 +172,9 @@ def test_an_interrupted_course_goes_on(base: Path, tmp_path: Path) -> None:
         allocator={"scorer": "task_mean"},
     )
 
-    class Stop(Exception):
-        pass
-
-    def stop(record: dict[str, Any]) -> None:
-        if record["update"] == 3:
-            raise Stop
-
-    with pytest.raises(Stop):
-        r2.train_r2(given, tmp_path / "out", progress=stop)
-    seen: list[int] = []
-    (only,) = r2.train_r2(given, tmp_path / "out", progress=lambda record: seen.append(record["update"]))
+    (only,), seen = stopped_and_gone_on(lambda told: r2.train_r2(given, tmp_path / "out", progress=told), 3)
     assert only["stage"] == "1-decomposer"
-    assert sorted(set(seen)) == [3, 4]
+    assert seen == [3, 4]
     with pytest.raises(ConfigError, match="other settings"):
         r2.train_r2(given, tmp_path / "out", seed=1)
 

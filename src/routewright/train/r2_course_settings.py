@@ -24,7 +24,7 @@ from routewright.config import Config
 from routewright.policies.r2 import R2
 from routewright.train.r1_settings import GrpoSettings, RewardSettings, SftSettings
 from routewright.train.r2_allocator import Reinforcement
-from routewright.train.r2_settings import DataWorld
+from routewright.train.r2_settings import DataWorldSettings
 
 Half = Literal["decomposer", "allocator"]
 
@@ -70,7 +70,7 @@ class R2Settings(Config):
     data: str = Field("", description="folder of `routewright r2 plans` and `routewright r2 allocations`")
     decomposer: Decomposer = Decomposer()
     allocator: Allocator = Allocator()
-    world: DataWorld
+    world: DataWorldSettings
     held_out: int = Field(60, ge=1, description="of the world's questions, to look at")
     rounds: int = Field(1, ge=0, description="alternations: each half once")
     first: Half = Field(

@@ -19,7 +19,7 @@ from pydantic import Field, model_validator
 from routewright.config import Config
 
 
-class DataWorld(Config):
+class DataWorldSettings(Config):
     """Which models and which questions."""
 
     kind: Literal["lab", "files"] = Field("files", description="the lab's own pool and composed questions, or files")
@@ -35,7 +35,7 @@ class DataWorld(Config):
     seed: int = Field(0, ge=0, description="of the lab's questions")
 
     @model_validator(mode="after")
-    def _files(self) -> DataWorld:
+    def _files(self) -> DataWorldSettings:
         if self.kind == "files" and not (self.pool and self.queries):
             raise ValueError("a world of files needs pool and queries")
         return self
@@ -76,7 +76,7 @@ class R2Data(Config):
     levels: tuple[tuple[str, ...], ...] = Field(min_length=1, description="models in steps from cheap to dear")
     weights: Weights = Weights()
     search: Search = Search()
-    world: DataWorld
+    world: DataWorldSettings
 
     @property
     def models(self) -> tuple[str, ...]:

@@ -26,8 +26,7 @@ from routewright.policies.r2_plan import asked as asked_text
 from routewright.policies.r2_state import Running, said
 from routewright.pools.pool import Pool, load_pool
 from routewright.train.r1_world import judge_of
-from routewright.train.r2_settings import DataWorld as WorldOfData
-from routewright.train.r2_settings import R2Data
+from routewright.train.r2_settings import DataWorldSettings, R2Data
 from routewright.train.remembering import remembering
 from routewright.types import Answer, Call, Decision, Episode, Plan, Query, Reply, State
 
@@ -105,7 +104,7 @@ def make_world(settings: R2Data, work: Path | None = None) -> DataWorld:
     return open_world(settings.world, {settings.decomposer, settings.base, *settings.models}, work)
 
 
-def open_world(told: WorldOfData, needed: Collection[str], work: Path | None = None) -> DataWorld:
+def open_world(told: DataWorldSettings, needed: Collection[str], work: Path | None = None) -> DataWorld:
     """Pool and questions; `ConfigError` if the pool lacks a model that is needed."""
     if told.kind == "lab":
         from routewright.lab.pool import SHIPPED, lab_pool
